@@ -1,0 +1,61 @@
+"""fanin gets neural networks started right: the public names, each imported when it is used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanin.autograd import Evaluation, TraceError, Value, evaluate
+    from fanin.corpus import Corpus, Vocabulary, Words, bundled_names, read_words
+    from fanin.errors import FaninError
+    from fanin.model_file import Model, load_model, save_model
+    from fanin.networks import Bigram, CharacterMLP
+    from fanin.sampling import sample
+    from fanin.starts import Scheme, find_start
+    from fanin.training import TrainingOptions, train
+
+_HOMES = {
+    "autograd": ("Evaluation", "TraceError", "Value", "evaluate"),
+    "corpus": ("Corpus", "Vocabulary", "Words", "bundled_names", "read_words"),
+    "errors": ("FaninError",),
+    "model_file": ("Model", "load_model", "save_model"),
+    "networks": ("Bigram", "CharacterMLP"),
+    "sampling": ("sample",),
+    "starts": ("Scheme", "find_start"),
+    "training": ("TrainingOptions", "train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Bigram",
+    "CharacterMLP",
+    "Corpus",
+    "Evaluation",
+    "FaninError",
+    "Model",
+    "Scheme",
+    "TraceError",
+    "TrainingOptions",
+    "Value",
+    "Vocabulary",
+    "Words",
+    "bundled_names",
+    "evaluate",
+    "find_start",
+    "load_model",
+    "read_words",
+    "sample",
+    "save_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"fanin has no name {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"fanin.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,261 @@
+"""`Value`: a lazy node of a computation graph, with data and gradient."""
+
+import math
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import jax.numpy as jnp
+from jax import Array
+
+from fanin.autograd.operation import Operation, Rule, Shape, is_array
+from fanin.autograd.trace import TraceError, current_trace
+
+if TYPE_CHECKING:
+    from fanin.autograd.drawing import Graph
+    from fanin.autograd.profile import Profile
+
+
+class Value:
+    """A node: data, gradient, parents, and the operation that joins them.
+
+    `Value(data)` makes a leaf; methods make further nodes and compute nothing. `loss.forward()`
+    then stores the data of every node below `loss`, `loss.backward()` the gradients as well:
+
+    >>> w = Value([1.0, 2.0], name="w")
+    >>> loss = (w * w).sum()
+    >>> loss.backward()
+    >>> w.grad
+    Array([2., 4.], dtype=float32)
+
+    The pure form, which stores nothing, is `evaluate(loss)`. Both work in a notebook and under
+    `jax.jit`, `vmap` and `scan`, as long as the graph is built in the same trace that stores.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_shape",
+        "_trace",
+        "arguments",
+        "grad",
+        "made_by",
+        "name",
+    )
+
+    def __init__(self, data: Any = None, *, name: str | None = None) -> None:
+        self.name = name or "leaf"
+        self.made_by: Operation | None = None
+        self.arguments: tuple[Any, ...] = ()
+        self.grad: Array | None = None
+        self._trace = current_trace()
+        self._shape: Shape | None = None
+        self._data: Array | None = None
+        if data is not None:
+            self.data = data
+
+    @classmethod
+    def _of(cls, operation: Operation, arguments: tuple[Any, ...]) -> Self:
+        node = cls(name=operation.name)
+        node.made_by = operation
+        node.arguments = arguments
+        node._shape = operation.result_of([_shape_of(a) for a in arguments])
+        return node
+
+    @property
+    def parents(self) -> "tuple[Value, ...]":
+        return tuple(argument for argument in self.arguments if isinstance(argument, Value))
+
+    @property
+    def data(self) -> Array | None:
+        """The array, once there is one: given to a leaf, computed for the others by `forward`."""
+        return self._data
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        if self.made_by is not None:
+            raise ValueError(
+                f"{self.name} is computed from {' and '.join(p.name for p in self.parents)}; "
+                "assign the data of those and call forward()"
+            )
+        self._check_trace()
+        self._data = _as_array(self.name, data)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._known_shape().shape
+
+    @property
+    def dtype(self) -> Any:
+        return self._known_shape().dtype
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def is_index_leaf(self) -> bool:
+        """Whether this is a leaf of integers, which may serve as indices."""
+        return self.made_by is None and not jnp.issubdtype(self.dtype, jnp.inexact)
+
+    def _known_shape(self) -> Array | Shape:
+        known = self._shape if self._data is None else self._data
+        if known is None:
+            raise ValueError(f"the value {self.name} has no data; assign {self.name}.data first")
+        return known
+
+    def _check_trace(self) -> None:
+        if self._trace != current_trace():
+            raise TraceError(
+                f"the value {self.name} was made in another JAX trace than the one that stores "
+                "into it now; build the graph inside the transformed function, or use "
+                "evaluate(loss), which stores nothing"
+            )
+
+    def forward(self) -> Self:
+        """Store the data of every node below this one; returns this node."""
+        return self._evaluate(gradients=False)
+
+    def backward(self, upstream: Array | float | None = None) -> Self:
+        """Store data and gradient of every node below this one; returns this node.
+
+        Gradients are replaced, not added to those of an earlier call. `upstream` is the gradient
+        from above, needed where this node is not one number.
+        """
+        return self._evaluate(gradients=True, upstream=upstream)
+
+    def _evaluate(self, *, gradients: bool, upstream: Array | float | None = None) -> Self:
+        from fanin.autograd.evaluate import evaluate
+
+        evaluation = evaluate(self, gradients=gradients, upstream=upstream)
+        for node in evaluation.data:  # all of them before the first is written
+            if gradients or node.made_by is not None:
+                node._check_trace()
+        for node, data in evaluation.data.items():
+            if node.made_by is not None:
+                node._data = data
+        for node, gradient in evaluation.gradient.items():
+            node.grad = gradient
+        return self
+
+    def profile(self, rounds: int = 20) -> "Profile":
+        """The time of each operation below this node, forward and backward."""
+        from fanin.autograd.profile import profile
+
+        return profile(self, rounds)
+
+    def graph(self) -> "Graph":
+        """The nodes below this one with their shapes: `str()` for text, `.svg()` for a picture."""
+        from fanin.autograd.drawing import Graph
+
+        return Graph.of(self)
+
+    @overload
+    @staticmethod
+    def operation(rule: Rule, /) -> Rule: ...
+    @overload
+    @staticmethod
+    def operation(*, prepare: Callable[..., tuple[Any, ...]]) -> Callable[[Rule], Rule]: ...
+    @staticmethod
+    def operation(
+        rule: Rule | None = None, /, *, prepare: Callable[..., tuple[Any, ...]] | None = None
+    ) -> Any:
+        """Make a rule a method of `Value`, of the rule's own name.
+
+        A rule takes arrays, and settings that are no arrays, and returns its result with the
+        pullback: a function from the result's gradient to one gradient for each argument.
+
+        >>> @Value.operation
+        ... def square(x):
+        ...     return x * x, lambda above: 2 * x * above
+
+        Raises ValueError where `Value` has that name already.
+        """
+
+        def register(rule: Rule) -> Rule:
+            name = rule.__name__
+            if hasattr(Value, name):
+                raise ValueError(
+                    f"Value has a method or attribute {name} already; give your operation "
+                    "another name"
+                )
+            registered = Operation(name, rule, prepare)
+
+            def method(self: Value, *positional: Any, **named: Any) -> Value:
+                return Value._of(registered, registered.bind((self, *positional), named))
+
+            setattr(Value, name, update_wrapper(method, rule))
+            return rule
+
+        return register if rule is None else register(rule)
+
+    if TYPE_CHECKING:
+        # Registered operations become methods at run time.
+        def __getattr__(self, name: str) -> "Callable[..., Value]": ...
+
+    def __add__(self, other: Any) -> "Value":
+        return self.add(_as_value(other))
+
+    def __radd__(self, other: Any) -> "Value":
+        return _as_value(other).add(self)
+
+    def __sub__(self, other: Any) -> "Value":
+        return self.subtract(_as_value(other))
+
+    def __rsub__(self, other: Any) -> "Value":
+        return _as_value(other).subtract(self)
+
+    def __mul__(self, other: Any) -> "Value":
+        return self.multiply(_as_value(other))
+
+    def __rmul__(self, other: Any) -> "Value":
+        return _as_value(other).multiply(self)
+
+    def __truediv__(self, other: Any) -> "Value":
+        return self.divide(_as_value(other))
+
+    def __rtruediv__(self, other: Any) -> "Value":
+        return _as_value(other).divide(self)
+
+    def __matmul__(self, other: Any) -> "Value":
+        return self.matmul(_as_value(other))
+
+    def __rmatmul__(self, other: Any) -> "Value":
+        return _as_value(other).matmul(self)
+
+    def __neg__(self) -> "Value":
+        return self * -1.0
+
+    # NumPy arrays leave `array + value` to the value.
+    __array_ufunc__ = None
+
+    def __repr__(self) -> str:
+        empty = self._shape is None and self._data is None
+        shape = "no data" if empty else f"{self.dtype}{list(self.shape)}"
+        made = f" = {self.made_by.name}(…)" if self.made_by else ""
+        return f"Value({self.name}{made}: {shape})"
+
+
+def _as_value(operand: Any) -> Value:
+    return operand if isinstance(operand, Value) else Value(operand, name="constant")
+
+
+def _as_array(name: str, data: Any) -> Array:
+    if isinstance(data, Array):
+        return data
+    if isinstance(data, Value):
+        raise TypeError(f"{name}: a Value was given as data; use it as it is, or its .data")
+    try:
+        return jnp.asarray(data)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"{name}: data must be numbers in a rectangular array; found "
+            f"{type(data).__name__} ({error})"
+        ) from None
+
+
+def _shape_of(argument: Any) -> Any:
+    """What stands for an argument where only shapes count."""
+    if isinstance(argument, Value) or is_array(argument):
+        return Shape(argument.shape, argument.dtype)
+    return argument
