@@ -1,0 +1,79 @@
+"""An activation by name or as a callable: applied to values, and handed to the theory."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fanin.autograd import Value, activations
+from fanin.errors import OptionError
+from fanin.theory.activations import find_nonlinearity
+from fanin.theory.nonlinearity import Nonlinearity
+
+ACTIVATIONS = ("identity", "tanh", "relu", "gelu", "silu", "sigmoid", "selu")
+"""The activations with an operation of their own."""
+
+Activation: TypeAlias = str | Callable[[Any], Any]
+"""A name of ACTIVATIONS, the address of a callable as "module:callable", or a callable of one
+array that JAX can trace."""
+
+
+def activation_name(activation: Activation) -> str:
+    """The name that stands for an activation in a parameter's declaration and in a file."""
+    if isinstance(activation, str):
+        return activation
+    return f"{activation.__module__}:{getattr(activation, '__qualname__', 'callable')}"
+
+
+def apply_activation(activation: Activation, x: Value) -> Value:
+    """The node that the activation makes of x."""
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return getattr(x, activation)()
+    node = x.elementwise(find_activation(activation))
+    node.name = activation_name(activation)
+    return node
+
+
+def find_activation(activation: Activation) -> Callable[[Any], Any]:
+    """The function of one array that is meant.
+
+    Raises OptionError for a name that is neither an activation nor an importable callable.
+    """
+    if not isinstance(activation, str):
+        return activation
+    if activation in ACTIVATIONS:
+        rule = getattr(activations, activation)
+        return lambda x: rule(x)[0]
+    module, _, attribute = activation.partition(":")
+    if not attribute:
+        raise OptionError(
+            f"activation {activation!r} is not known; choose one of {', '.join(ACTIVATIONS)}, "
+            "or give module:callable"
+        )
+    try:
+        function = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise OptionError(f"activation {activation!r} cannot be imported: {error}") from None
+    if not callable(function):
+        raise OptionError(f"activation {activation!r} is {type(function).__name__}, no callable")
+    return function
+
+
+def nonlinearity_of(activation: Activation) -> Nonlinearity:
+    """The activation as theory takes it; a callable is differentiated by JAX, in float64."""
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return find_nonlinearity(activation)
+    function = find_activation(activation)
+
+    def values(x: Any) -> Any:
+        with jax.enable_x64(True):
+            return np.asarray(function(jnp.asarray(x)))
+
+    def slopes(x: Any) -> Any:
+        with jax.enable_x64(True):
+            return np.asarray(jax.grad(lambda x: function(x).sum())(jnp.asarray(x)))
+
+    return Nonlinearity(activation_name(activation), values, slopes)

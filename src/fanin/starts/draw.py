@@ -1,0 +1,43 @@
+"""Filling parameters by a scheme, with the initialisers and keys of JAX."""
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import initializers
+
+from fanin.networks.activations import nonlinearity_of
+
+if TYPE_CHECKING:
+    from fanin.networks import Network
+    from fanin.starts.schemes import Scheme
+
+
+def draw(scheme: "Scheme", network: "Network", key: Array) -> dict[str, Array]:
+    """Parameters for a network by a scheme, from a random key.
+
+    Each parameter's key comes from its name, so one key gives two schemes the same underlying
+    draws, each scaled in its own way, and two networks the same where their names agree.
+    """
+    parameters: dict[str, Array] = {}
+    for parameter in network.parameters:
+        before = parameter.nonlinearity
+        scale = scheme.scale(parameter, None if before is None else nonlinearity_of(before))
+        own_key = jax.random.fold_in(key, zlib.crc32(parameter.name.encode()))
+        initialise = {
+            "normal": initializers.normal(scale),
+            "uniform": _centred_uniform(scale),
+            "orthogonal": initializers.orthogonal(scale),
+            "constant": initializers.constant(scale),
+        }[scheme.rule(parameter).distribution]
+        parameters[parameter.name] = initialise(own_key, parameter.shape, jnp.float32)
+    return parameters
+
+
+def _centred_uniform(scale: float) -> Any:
+    # `initializers.uniform` begins at 0; twice the half-width, shifted, is centred.
+    half = scale * 3**0.5
+    begin_at_zero = initializers.uniform(2 * half)
+    return lambda key, shape, dtype: begin_at_zero(key, shape, dtype) - half

@@ -1,0 +1,136 @@
+"""The training loop: it yields records, and whoever consumes them shows or stores them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fanin.corpus import Corpus
+from fanin.networks import Network, Parameters, initial_statistics
+from fanin.training.divergence import Diverged, first_not_finite
+from fanin.training.evaluation import Blocks, mean_loss
+from fanin.training.options import TrainingOptions
+from fanin.training.record import Progress, TrainingState
+from fanin.training.step import draw_examples, steps_at_once, train_steps
+
+# At most five records a second: what an eye can follow, and next to nothing in time.
+SECONDS_BETWEEN_RECORDS = 0.2
+
+# The stream of random numbers that mini-batches come from, apart from that of the start.
+BATCH_STREAM = 1
+
+
+def train(
+    network: Network,
+    parameters: Parameters,
+    corpus: Corpus,
+    options: TrainingOptions | None = None,
+    *,
+    state: TrainingState | None = None,
+) -> Iterator[Progress]:
+    """Train by stochastic gradient descent; yields a record now and then, the last at the end.
+
+    The first record is that of step 0, with the dev loss of the start. With `state` (that of an
+    earlier record) the run goes on from there, bit for bit as if it had not been stopped. Closing
+    the iterator stops the run. Raises Diverged when a loss or a parameter is no longer finite.
+    """
+    options = options or TrainingOptions()
+    began = time.perf_counter()
+    contexts, targets = jnp.asarray(corpus.train.contexts), jnp.asarray(corpus.train.targets)
+    dev = Blocks.of(corpus.dev)
+    if state is None:
+        state = first_state(network, parameters, corpus)
+    key = batch_key(options.seed)
+    rate, steps = jnp.float32(options.lr), jnp.int32(options.steps)
+
+    def call(state: Mapping[str, Any], count: int) -> tuple[dict[str, Any], Array, Array]:
+        return train_steps(
+            network,
+            options.batch,
+            options.schedule,
+            state,
+            contexts,
+            targets,
+            key,
+            rate,
+            steps,
+            jnp.int32(count),
+        )
+
+    def record(now: dict[str, Any], losses: list[np.ndarray], evaluate: bool) -> Progress:
+        state = TrainingState(int(now["step"]), now["parameters"], now["statistics"])
+        loss = mean_loss(network, state.parameters, dev, state.statistics) if evaluate else None
+        batch_losses = np.concatenate([*losses, np.zeros(0, np.float32)])
+        return Progress(state.step, batch_losses, loss, time.perf_counter() - began, state)
+
+    step = state.step
+    now: dict[str, Any] = {
+        "step": jnp.int32(step),
+        "parameters": dict(state.parameters),
+        "statistics": dict(state.statistics),
+    }
+    yield record(now, [], True)
+    losses: list[np.ndarray] = []
+    reported = time.perf_counter()
+    count = 1  # the first call compiles; from the second on its length is fitted to the clock
+    while step < options.steps:
+        until_evaluation = options.evaluate_every - step % options.evaluate_every
+        count = min(count, until_evaluation, options.steps - step, steps_at_once(options.batch))
+        called = time.perf_counter()
+        after, chunk, finite = call(now, count)
+        chunk = np.asarray(chunk)[:count]
+        if not (finite and np.isfinite(chunk).all()):
+            raise _divergence(network, corpus, options, call, now, chunk)
+        seconds = time.perf_counter() - called
+        losses.append(chunk)
+        now, step = after, step + count
+        evaluate = step % options.evaluate_every == 0 or step == options.steps
+        if evaluate or time.perf_counter() - reported >= SECONDS_BETWEEN_RECORDS:
+            yield record(now, losses, evaluate)
+            losses, reported = [], time.perf_counter()
+        count = max(1, int(count * min(8.0, SECONDS_BETWEEN_RECORDS / max(seconds, 1e-6))))
+
+
+def first_state(network: Network, parameters: Parameters, corpus: Corpus) -> TrainingState:
+    """The state at step 0: the start, and statistics from some training examples."""
+    sample = corpus.train.contexts[:4096].astype(np.int32)
+    return TrainingState(0, dict(parameters), initial_statistics(network, parameters, sample))
+
+
+def batch_key(seed: int) -> Array:
+    """The key from which the mini-batches of a run with this seed are drawn."""
+    return jax.random.fold_in(jax.random.key(seed), BATCH_STREAM)
+
+
+def _divergence(
+    network: Network,
+    corpus: Corpus,
+    options: TrainingOptions,
+    call: Any,
+    first: dict[str, Any],
+    losses: np.ndarray,
+) -> Diverged:
+    """Replay a chunk from its first state up to the step that went wrong."""
+    bad = np.flatnonzero(~np.isfinite(losses))
+    # All losses finite but not the parameters: the last update did it.
+    index = int(bad[0]) if bad.size else len(losses) - 1
+    before, _, finite = call(first, index)
+    if not finite and index > 0:
+        index -= 1
+        before, _, _ = call(first, index)
+    step = int(before["step"])
+    examples = np.asarray(
+        draw_examples(batch_key(options.seed), step, options.batch, len(corpus.train))
+    )
+    place = first_not_finite(
+        network,
+        before["parameters"],
+        corpus.train.contexts[examples].astype(np.int32),
+        corpus.train.targets[examples].astype(np.int32),
+    )
+    state = TrainingState(step, before["parameters"], before["statistics"])
+    return Diverged(step, place, options.lr, state)

@@ -1,0 +1,107 @@
+"""One training step, and many of them as one compiled program."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Integer, PRNGKeyArray
+
+from fanin.autograd import evaluate
+from fanin.networks import Network, Parameters, as_values, batch_statistics
+from fanin.training.options import Schedule
+
+# Draws of this many steps are made at once, since the generator runs several times as fast on many
+# keys as on one; a call trains as many of these steps as it is told to.
+STEPS_AT_ONCE = 1024
+
+# How much of a running moment each batch replaces: an average over the last hundred batches.
+STATISTICS_MOMENTUM = 0.01
+
+
+def loss_and_gradient(
+    network: Network,
+    parameters: Parameters,
+    contexts: Integer[Any, "batch block"],
+    targets: Integer[Any, " batch"],
+) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
+    """The mean loss, its gradient by parameter, and the moments that batch normalisation met."""
+    values = as_values(parameters)
+    logits, run = network.run(values, contexts)
+    loss = logits.softmax_cross_entropy(targets)
+    evaluation = evaluate(loss)
+    gradient = {
+        name: jnp.zeros_like(parameters[name]) if part is None else part
+        for name, part in ((name, evaluation.gradient[value]) for name, value in values.items())
+    }
+    return evaluation.data[loss], gradient, batch_statistics(run, evaluation)
+
+
+def learning_rate(
+    schedule: Schedule, lr: Float[Any, ""], steps: Integer[Any, ""], t: Integer[Any, ""]
+) -> Float[Any, ""]:
+    """The rate of step t of so many."""
+    if schedule == "constant":
+        return lr
+    return jnp.where(2 * t < steps, lr, 0.1 * lr)
+
+
+def draw_examples(
+    key: PRNGKeyArray, t: Integer[Any, ""], batch: int, count: Integer[Any, ""]
+) -> Integer[Array, " batch"]:
+    """Which examples make the mini-batch of step t: drawn with replacement, from `key` and t."""
+    return jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, count)
+
+
+@partial(jax.jit, static_argnames=("network", "batch", "schedule"))
+def train_steps(
+    network: Network,
+    batch: int,
+    schedule: Schedule,
+    state: Mapping[str, Any],
+    contexts: Integer[Array, "examples block"],
+    targets: Integer[Array, " examples"],
+    key: PRNGKeyArray,
+    lr: Float[Array, ""],
+    steps: Integer[Array, ""],
+    count: Integer[Array, ""],
+) -> tuple[dict[str, Any], Float[Array, " steps"], Bool[Array, ""]]:
+    """Train `count` steps, at most `steps_at_once(batch)`, from the state's step on.
+
+    `steps` is the length of the whole run, which the schedule hangs on. Returns the state after
+    them, the loss of each (zeros after `count`) and whether all parameters are finite. The number
+    of steps is an argument and no part of the program, so how a run is cut into calls changes no
+    bit of it.
+    """
+    first = state["step"]
+    at_once = steps_at_once(batch)
+    examples = jax.vmap(lambda t: draw_examples(key, t, batch, targets.shape[0]))(
+        first + jnp.arange(at_once)
+    )
+    batches = contexts[examples].astype(jnp.int32), targets[examples].astype(jnp.int32)
+
+    def step(index: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+        parameters, statistics, losses = carry
+        loss, gradient, moments = loss_and_gradient(
+            network, parameters, batches[0][index], batches[1][index]
+        )
+        rate = learning_rate(schedule, lr, steps, first + index)
+        parameters = {name: parameters[name] - rate * gradient[name] for name in parameters}
+        statistics = {
+            name: old + STATISTICS_MOMENTUM * (moments[name] - old)
+            for name, old in statistics.items()
+        }
+        return parameters, statistics, losses.at[index].set(loss)
+
+    begin = (dict(state["parameters"]), dict(state["statistics"]), jnp.zeros(at_once))
+    parameters, statistics, losses = jax.lax.fori_loop(0, count, step, begin)
+    finite = jnp.all(jnp.array([jnp.isfinite(array).all() for array in parameters.values()]))
+    after = {"step": first + count, "parameters": parameters, "statistics": statistics}
+    return after, losses, finite
+
+
+def steps_at_once(batch: int) -> int:
+    """How many steps one call can train: fewer where the batches would take much memory."""
+    return max(1, min(STEPS_AT_ONCE, 2**22 // batch))
