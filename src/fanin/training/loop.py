@@ -32,7 +32,7 @@ def train(
     *,
     state: TrainingState | None = None,
 ) -> Iterator[Progress]:
-    """Train by stochastic gradient descent; yields a record now and then, the last at the end.
+    """Train on mini-batches; yields a record now and then, the last at the end.
 
     The first record is that of step 0, with the dev loss of the start. With `state` (that of an
     earlier record) the run goes on from there, bit for bit as if it had not been stopped. Closing
@@ -43,26 +43,28 @@ def train(
     contexts, targets = jnp.asarray(corpus.train.contexts), jnp.asarray(corpus.train.targets)
     dev = Blocks.of(corpus.dev)
     if state is None:
-        state = first_state(network, parameters, corpus)
+        state = first_state(network, parameters, corpus, options)
     key = batch_key(options.seed)
-    rate, steps = jnp.float32(options.lr), jnp.int32(options.steps)
+    rate, steps = jnp.float32(options.rate), jnp.int32(options.steps)
 
     def call(state: Mapping[str, Any], count: int) -> tuple[dict[str, Any], Array, Array]:
         return train_steps(
             network,
             options.batch,
             options.schedule,
+            options.update_rule,
             state,
             contexts,
             targets,
             key,
             rate,
             steps,
+            jnp.int32(options.warm_up),
             jnp.int32(count),
         )
 
     def record(now: dict[str, Any], losses: list[np.ndarray], evaluate: bool) -> Progress:
-        state = TrainingState(int(now["step"]), now["parameters"], now["statistics"])
+        state = _state(now)
         loss = mean_loss(network, state.parameters, dev, state.statistics) if evaluate else None
         batch_losses = np.concatenate([*losses, np.zeros(0, np.float32)])
         return Progress(state.step, batch_losses, loss, time.perf_counter() - began, state)
@@ -72,6 +74,7 @@ def train(
         "step": jnp.int32(step),
         "parameters": dict(state.parameters),
         "statistics": dict(state.statistics),
+        "optimiser": state.optimiser,
     }
     yield record(now, [], True)
     losses: list[np.ndarray] = []
@@ -95,10 +98,21 @@ def train(
         count = max(1, int(count * min(8.0, SECONDS_BETWEEN_RECORDS / max(seconds, 1e-6))))
 
 
-def first_state(network: Network, parameters: Parameters, corpus: Corpus) -> TrainingState:
+def first_state(
+    network: Network, parameters: Parameters, corpus: Corpus, options: TrainingOptions
+) -> TrainingState:
     """The state at step 0: the start, and statistics from some training examples."""
     sample = corpus.train.contexts[:4096].astype(np.int32)
-    return TrainingState(0, dict(parameters), initial_statistics(network, parameters, sample))
+    return TrainingState(
+        0,
+        dict(parameters),
+        initial_statistics(network, parameters, sample),
+        options.update_rule.transformation().init(dict(parameters)),
+    )
+
+
+def _state(now: dict[str, Any]) -> TrainingState:
+    return TrainingState(int(now["step"]), now["parameters"], now["statistics"], now["optimiser"])
 
 
 def batch_key(seed: int) -> Array:
@@ -132,5 +146,4 @@ def _divergence(
         corpus.train.contexts[examples].astype(np.int32),
         corpus.train.targets[examples].astype(np.int32),
     )
-    state = TrainingState(step, before["parameters"], before["statistics"])
-    return Diverged(step, place, options.lr, state)
+    return Diverged(step, place, options.rate, _state(before))

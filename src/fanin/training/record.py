@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jax import Array
@@ -10,12 +11,15 @@ from jaxtyping import Float32
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands after `step` steps: all that the next step depends on."""
+    """Where a run stands after `step` steps: all that the next step depends on.
+
+    `statistics` are the running moments of batch normalisation, `optimiser` is optax's state.
+    """
 
     step: int
     parameters: Mapping[str, Array]
     statistics: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    optimiser: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    optimiser: Any = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Integer, PRNGKeyArray
 
 from fanin.autograd import evaluate
 from fanin.networks import Network, Parameters, as_values, batch_statistics
+from fanin.training.optimiser import Optimiser
 from fanin.training.options import Schedule
 
 # Draws of this many steps are made at once, since the generator runs several times as fast on many
@@ -40,12 +41,19 @@ def loss_and_gradient(
 
 
 def learning_rate(
-    schedule: Schedule, lr: Float[Any, ""], steps: Integer[Any, ""], t: Integer[Any, ""]
+    schedule: Schedule,
+    lr: Float[Any, ""],
+    steps: Integer[Any, ""],
+    warm_up: Integer[Any, ""],
+    t: Integer[Any, ""],
 ) -> Float[Any, ""]:
     """The rate of step t of so many."""
-    if schedule == "constant":
-        return lr
-    return jnp.where(2 * t < steps, lr, 0.1 * lr)
+    if schedule == "step":
+        lr = jnp.where(2 * t < steps, lr, 0.1 * lr)
+    elif schedule == "cosine":
+        share = (t - warm_up) / jnp.maximum(steps - warm_up, 1)
+        lr = lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1)))
+    return jnp.where(t < warm_up, lr * (t + 1) / jnp.maximum(warm_up, 1), lr)
 
 
 def draw_examples(
@@ -55,17 +63,19 @@ def draw_examples(
     return jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, count)
 
 
-@partial(jax.jit, static_argnames=("network", "batch", "schedule"))
+@partial(jax.jit, static_argnames=("network", "batch", "schedule", "optimiser"))
 def train_steps(
     network: Network,
     batch: int,
     schedule: Schedule,
+    optimiser: Optimiser,
     state: Mapping[str, Any],
     contexts: Integer[Array, "examples block"],
     targets: Integer[Array, " examples"],
     key: PRNGKeyArray,
     lr: Float[Array, ""],
     steps: Integer[Array, ""],
+    warm_up: Integer[Array, ""],
     count: Integer[Array, ""],
 ) -> tuple[dict[str, Any], Float[Array, " steps"], Bool[Array, ""]]:
     """Train `count` steps, at most `steps_at_once(batch)`, from the state's step on.
@@ -75,30 +85,37 @@ def train_steps(
     of steps is an argument and no part of the program, so how a run is cut into calls changes no
     bit of it.
     """
-    first = state["step"]
+    first, update_rule = state["step"], optimiser.transformation()
     at_once = steps_at_once(batch)
     examples = jax.vmap(lambda t: draw_examples(key, t, batch, targets.shape[0]))(
         first + jnp.arange(at_once)
     )
     batches = contexts[examples].astype(jnp.int32), targets[examples].astype(jnp.int32)
 
-    def step(index: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
-        parameters, statistics, losses = carry
+    def step(index: Array, carry: tuple[Any, Any, Any, Array]) -> tuple[Any, Any, Any, Array]:
+        parameters, statistics, memory, losses = carry
         loss, gradient, moments = loss_and_gradient(
             network, parameters, batches[0][index], batches[1][index]
         )
-        rate = learning_rate(schedule, lr, steps, first + index)
-        parameters = {name: parameters[name] - rate * gradient[name] for name in parameters}
+        rate = learning_rate(schedule, lr, steps, warm_up, first + index)
+        updates: Any
+        updates, memory = update_rule.update(gradient, memory, parameters)
+        parameters = {name: parameters[name] - rate * updates[name] for name in parameters}
         statistics = {
             name: old + STATISTICS_MOMENTUM * (moments[name] - old)
             for name, old in statistics.items()
         }
-        return parameters, statistics, losses.at[index].set(loss)
+        return parameters, statistics, memory, losses.at[index].set(loss)
 
-    begin = (dict(state["parameters"]), dict(state["statistics"]), jnp.zeros(at_once))
-    parameters, statistics, losses = jax.lax.fori_loop(0, count, step, begin)
+    begin = (state["parameters"], state["statistics"], state["optimiser"], jnp.zeros(at_once))
+    parameters, statistics, memory, losses = jax.lax.fori_loop(0, count, step, begin)
     finite = jnp.all(jnp.array([jnp.isfinite(array).all() for array in parameters.values()]))
-    after = {"step": first + count, "parameters": parameters, "statistics": statistics}
+    after = {
+        "step": first + count,
+        "parameters": parameters,
+        "statistics": statistics,
+        "optimiser": memory,
+    }
     return after, losses, finite
 
 
