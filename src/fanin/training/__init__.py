@@ -3,6 +3,7 @@
 from fanin.training.divergence import Diverged
 from fanin.training.evaluation import Blocks, mean_loss
 from fanin.training.loop import train
+from fanin.training.lr_finder import LearningRateSearch, find_learning_rate
 from fanin.training.options import TrainingOptions
 from fanin.training.record import History, Progress, TrainingState
 from fanin.training.step import loss_and_gradient
@@ -11,9 +12,11 @@ __all__ = [
     "Blocks",
     "Diverged",
     "History",
+    "LearningRateSearch",
     "Progress",
     "TrainingOptions",
     "TrainingState",
+    "find_learning_rate",
     "loss_and_gradient",
     "mean_loss",
     "train",
