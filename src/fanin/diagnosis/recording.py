@@ -1,0 +1,229 @@
+"""What was measured of a network in one forward and backward pass, whatever framework it lives in.
+
+Numbers, names and short tuples only: a recording knows no framework, and msgspec writes and reads
+it. `None` stands for a number that was not measured or is not finite.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Number: TypeAlias = float | None
+
+LayerKind: TypeAlias = Literal[
+    "embedding",
+    "linear",
+    "convolution",
+    "recurrent",
+    "attention",
+    "normalisation",
+    "activation",
+    "sum",
+    "other",
+]
+LayerRole: TypeAlias = Literal["embedding", "hidden", "residual", "output", "none"]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts in bins of equal width from `low` to `high`; the outermost hold what lies beyond."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of the entries of one array, those that are finite."""
+
+    size: int
+    mean: Number
+    std: Number
+    second_moment: Number
+    largest: Number
+    """the largest absolute value"""
+    finite_share: float
+    zero_share: float
+    """the share of exact zeros"""
+    histogram: Histogram | None = None
+
+    @property
+    def finite(self) -> bool:
+        return self.finite_share == 1.0
+
+
+@dataclass(frozen=True)
+class Between:
+    """Whether different examples are still different in a layer's output."""
+
+    correlation: Number
+    """mean cosine of two different examples over the units, not centred: mean field's c"""
+    varying_share: Number
+    """the share of the power that varies over the examples, unit by unit"""
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Outputs of a bounded activation near its ends: shares of entries (example × unit)."""
+
+    low: Number
+    """the bound below which an output counts as saturated; None for an end that is open"""
+    high: Number
+    low_share: float
+    high_share: float
+
+    @property
+    def share(self) -> float:
+        return self.low_share + self.high_share
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array to learn, under its own name."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: str
+    """as the network declares it: "hidden", "output", "bias", "normalisation gain", …"""
+    data: Moments
+    gradient: Moments | None
+    """of the gradient of the mean loss; None where none was computed"""
+    gradient_to_data: Number
+    """root mean square of the gradient over that of the data"""
+    update_to_data: Number
+    """log10 of the root mean square of one update over that of the data"""
+    trainable: bool = True
+    tied_to: str | None = None
+    """the name of an earlier parameter that shares this array"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with what directly follows it: its normalisation and its activation.
+
+    An activation, normalisation or sum that does not directly follow a layer (in a residual
+    stream, say) is a layer of its own, without weights. `activation` is what the layer hands on;
+    without a nonlinearity that is its (normalised) pre-activation.
+    """
+
+    name: str
+    kind: LayerKind
+    role: LayerRole
+    reads: tuple[str, ...]
+    """the layers whose outputs it reads, "" for the network's input; a sum reads several; empty
+    where that is not known"""
+    units: int
+    """the entries of one example at one place: features, channels, symbols"""
+    weight: str | None = None
+    """the name of its weight among `parameters`"""
+    weight_shape: tuple[int, ...] = ()
+    fan_in: int | None = None
+    fan_out: int | None = None
+    weight_std: Number = None
+    weight_second_moment: Number = None
+    gain: Number = None
+    """weight_std × √fan_in"""
+    branches: int = 0
+    """how many residual branches the network has, where the layer stands in one"""
+    nonlinearity_before: str | None = None
+    nonlinearity: str | None = None
+    """the activation after it"""
+    normalisation: str | None = None
+    """between the layer and its activation: "batch", "layer", …"""
+    bias: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+    """all that are its own, weight and bias, gain and bias of its normalisation"""
+    input: Moments | None = None
+    preactivation: Moments | None = None
+    normalised: Moments | None = None
+    activation: Moments | None = None
+    between: Between | None = None
+    """of the activation"""
+    preactivation_between: Between | None = None
+    gradient: Moments | None = None
+    """of the loss of one example, in the activation"""
+    preactivation_gradient: Moments | None = None
+    saturation: Saturation | None = None
+    dead_units: tuple[int, ...] = ()
+    """units saturated at one end, or zero, for every example"""
+    constant_units: tuple[int, ...] = ()
+    """units whose pre-activation is the same for every example"""
+    twins: tuple[tuple[int, ...], ...] = ()
+    """groups of units with the same weights and the same gradients: they stay one"""
+    map: tuple[str, ...] = ()
+    """a row for each of the first examples (at most 64), a character for each unit: + saturated
+    high, - saturated low, 0 exactly zero, . none of these; empty where there is nothing to see"""
+    calls: int = 1
+    place: str = ""
+    """the line that called it, where the framework tells"""
+
+
+@dataclass(frozen=True)
+class SharedStream:
+    """Two parameters drawn from one stream of random numbers."""
+
+    first: str
+    second: str
+    correlation: float
+    """of the common prefix, after standardising"""
+    length: int
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """The first place that produced a value that is not finite."""
+
+    place: str
+    what: Literal["parameter", "statistic", "input", "output", "loss", "gradient"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss at step 0, and what the last layer gave it to work with."""
+
+    kind: str
+    """"cross_entropy", "binary_cross_entropy", "mse", or the name of a callable"""
+    value: Number
+    classes: int | None
+    target_entropy: Number
+    """nats; of the targets of this batch. For "mse" their variance instead"""
+    output: Moments
+    """logits, or whatever the loss reads"""
+    output_variance: Number
+    """mean over examples of the variance over classes"""
+    class_offset: Number
+    """the largest distance of one class's mean logit from the mean over all"""
+    largest_probability: Number
+    """the mean over examples of the largest probability given to any class"""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One pass over a batch, layer by layer in order of execution."""
+
+    framework: str
+    subject: str
+    """what was measured, in words: "CharacterMLP 27 × 3, embedding 10, hidden 200, tanh" """
+    examples: int
+    layers: tuple[Layer, ...]
+    loss: Loss | None
+    not_finite: NotFinite | None = None
+    shared_streams: tuple[SharedStream, ...] = ()
+    input: Moments | None = None
+    input_between: Between | None = None
+    learning_rate: Number = None
+    optimiser: str = "sgd"
+    not_seen: tuple[str, ...] = ()
+    """what the recorder did not look into, in words"""
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name; KeyError where there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return tuple(parameter for layer in self.layers for parameter in layer.parameters)
