@@ -1,0 +1,93 @@
+"""A file that is, at every moment and after any fault, the whole old one or the whole new one."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from secrets import token_hex
+
+# What the file would be when nothing else is asked: the process's umask takes its share.
+_NEW_FILE_MODE = 0o666
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Writes data to a temporary name in the same folder, flushes it to the disk, renames it.
+
+    A symbolic link is followed, so that the file it points to is replaced and the link stays.
+    Raises OSError; the old file is then as it was and no temporary file is left.
+    """
+    target = _target(path)
+    temporary, descriptor = _open_temporary(target)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if (mode := _mode(target)) is not None:
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(target.parent)
+
+
+def check_writable(path: str | Path) -> None:
+    """Finds out now, by a trial that leaves nothing, whether `write_atomically` can work later.
+
+    Raises OSError with what is in the way; asking for permissions alone would not tell a
+    read-only disk, and tells the superuser nothing.
+    """
+    temporary, descriptor = _open_temporary(_target(path))
+    os.close(descriptor)
+    temporary.unlink()
+
+
+def reason(error: OSError | ValueError) -> str:
+    """What the system says, without its number and the file's name."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text[:1].lower() + text[1:]
+
+
+def _target(path: str | Path) -> Path:
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(path))
+    mode = _mode(target)
+    if mode is not None and stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+    if mode is not None and not stat.S_ISREG(mode):
+        # A rename would put a plain file in the place of a device or a pipe.
+        raise OSError(errno.EINVAL, "is not a plain file", str(path))
+    return target
+
+
+def _mode(target: Path) -> int | None:
+    try:
+        return target.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _open_temporary(target: Path) -> tuple[Path, int]:
+    # The name may be as long as the file system allows, so the temporary one is not built on it.
+    temporary = target.parent / f".fanin-{token_hex(8)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return temporary, os.open(temporary, flags, _NEW_FILE_MODE)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes the rename itself last, where a folder can be opened and flushed."""
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # a folder that may be written but not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+            raise
+    finally:
+        os.close(descriptor)

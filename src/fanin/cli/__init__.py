@@ -1,0 +1,125 @@
+"""The command line: parses, calls what Python can call, prints. One file a command.
+
+Results go to standard output, everything else to standard error. Exit codes: 0; 2 for what the
+user can mend, after one message and with nothing written; 70 for a fault of fanin's own; 130 after
+an interrupt.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnusedCliTokensError
+
+from fanin.errors import FaninError
+
+MENDABLE, FAULT, INTERRUPTED = 2, 70, 130
+BROKEN_PIPE = 141  # what a shell reports of a program that nobody reads any more
+
+# A lone "-" means standard input, and the parser would take it for an option without a name. No
+# argument of a process can hold a NUL, so this stands for nothing else.
+_DASH = "\0"
+
+_EXAMPLE = """Example:
+
+  fanin train                               train on the bundled names
+  fanin sample names.safetensors -n 100     make a hundred more
+"""
+_TRAIN_EXAMPLE = """Example:
+
+  fanin train words.txt --hidden 100,100 --steps 50000 --out words.safetensors
+  sort -u words.txt | fanin train - --plot losses.svg --json > run.json
+"""
+_SAMPLE_EXAMPLE = """Example:
+
+  fanin sample names.safetensors -n 10 --prefix jo --temperature 0.8
+"""
+_EPILOGUE = (
+    "Exit codes: 0; 2 for what you can mend (one message, nothing written); 70 for a fault of "
+    "fanin's own; 130 after Ctrl-C."
+)
+
+app = App(
+    name="fanin",
+    help="Gets neural networks started right.",
+    help_prologue=_EXAMPLE,
+    help_epilogue=_EPILOGUE,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+app.command("fanin.cli.train:train", name="train", help_prologue=_TRAIN_EXAMPLE)
+app.command("fanin.cli.sample:sample", name="sample", help_prologue=_SAMPLE_EXAMPLE)
+app.register_install_completion_command(
+    help="Install completion for the shell in use (bash, zsh, fish)."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A symbol that the terminal's encoding lacks is no reason to lose a result.
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except FaninError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("fanin: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would flush standard output once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        _report(error)
+        return FAULT
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        command, bound, _ = app.parse_args(
+            [_DASH if argument == "-" else argument for argument in arguments],
+            print_error=False,
+            exit_on_error=False,
+        )
+    except CycloptsError as error:
+        return _complain(_usage_error(error))
+    call: Callable[..., Any] = command
+    values = {name: "-" if value == _DASH else value for name, value in bound.arguments.items()}
+    bound.arguments.update(values)
+    result = call(*bound.args, **bound.kwargs)
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str) -> int:
+    print(f"fanin: {message}", file=sys.stderr)
+    return MENDABLE
+
+
+def _usage_error(error: CycloptsError) -> str:
+    error.verbose = False
+    message = str(error)
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        message = f"{error.unused_tokens[0]!r} is one argument too many."
+    chain = " ".join(("fanin", *(error.command_chain or ())))
+    return f"{message} See {chain} -h.".replace(_DASH, "-")
+
+
+def _report(error: Exception) -> None:
+    import platform
+    import traceback
+    from importlib.metadata import version
+
+    versions = ", ".join(f"{name} {version(name)}" for name in ("fanin", "jax", "numpy"))
+    print(
+        f"fanin: a fault of fanin's own: {type(error).__name__}: {error}\n"
+        f"Please report it with the command and the lines below "
+        f"({versions}, Python {platform.python_version()}, {platform.platform()}).\n",
+        file=sys.stderr,
+    )
+    traceback.print_exception(error, file=sys.stderr)

@@ -1,0 +1,274 @@
+"""`fanin train`."""
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, Token
+
+from fanin.cli.output import print_json, printable
+from fanin.errors import OptionError
+
+if TYPE_CHECKING:
+    from fanin.model_file import Model
+    from fanin.trainer import Run
+    from fanin.training import Progress
+
+SCHEMA = "fanin.train/1"
+INTERRUPTED = 130
+NAMES = 10  # new words at the end of a run
+
+_NETWORK = Group("Network", sort_key=1)
+_TRAINING = Group("Training", sort_key=2)
+_OUTPUT = Group("Output", sort_key=3)
+
+
+# The library's own, written once more because its home takes JAX to import; a test compares them.
+Schedule = Literal["step", "cosine", "constant"]
+
+
+def _sizes(kind: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+    text = tokens[0].value
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is no list of sizes; 200 would do, or 100,100") from None
+
+
+def _start_names(context: object) -> list[str]:
+    from fanin.starts import SCHEMES
+
+    return list(SCHEMES)
+
+
+def _activation_names(context: object) -> list[str]:
+    from fanin.networks import ACTIVATIONS
+
+    return list(ACTIVATIONS)
+
+
+def train(
+    words: str | None = None,
+    /,
+    *,
+    start: Annotated[str, Parameter(group=_NETWORK, completer=_start_names)] = "fanin",
+    embedding: Annotated[int | None, Parameter(group=_NETWORK, show_default="10")] = None,
+    block: Annotated[int | None, Parameter(group=_NETWORK, show_default="3")] = None,
+    hidden: Annotated[
+        tuple[int, ...] | None,
+        Parameter(
+            group=_NETWORK,
+            converter=_sizes,
+            n_tokens=1,
+            negative="",
+            metavar="SIZES",
+            show_default="200",
+        ),
+    ] = None,
+    activation: Annotated[
+        str | None,
+        Parameter(group=_NETWORK, completer=_activation_names, show_default="tanh"),
+    ] = None,
+    batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
+    steps: Annotated[int | None, Parameter(group=_TRAINING, show_default="200,000")] = None,
+    lr: Annotated[float | None, Parameter(group=_TRAINING, show_default="0.1")] = None,
+    schedule: Annotated[Schedule | None, Parameter(group=_TRAINING, show_default="step")] = None,
+    eval_every: Annotated[
+        int | None, Parameter(group=_TRAINING, show_default="a fortieth of the steps")
+    ] = None,
+    seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
+    split_seed: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
+    out: Annotated[str, Parameter(group=_OUTPUT)] = "names.safetensors",
+    plot: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
+    json: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+    live: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+    quiet: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+) -> int:
+    """Train a model that makes more words like the ones it is given.
+
+    Ctrl-C ends training early and keeps the model trained so far; the exit code is 130 then.
+
+    Parameters
+    ----------
+    words
+        Text file of one word a line, - for standard input; left out: US given names.
+    start
+        fanin, normal, uniform-logits, fan-in, published; or a model file to train on from.
+    embedding
+        Numbers that stand for one symbol.
+    block
+        Symbols that the next one is guessed from.
+    hidden
+        Units of each hidden layer: 200 for one layer, 100,100 for two.
+    activation
+        identity, tanh, relu, gelu, silu, sigmoid, selu; or module:callable.
+    batch
+        Examples in a step.
+    steps
+        Steps of training.
+    lr
+        Learning rate.
+    schedule
+        step divides the rate by ten from half way on, cosine lowers it to zero.
+    eval_every
+        Steps from one dev loss to the next.
+    seed
+        Decides the start and the batches.
+    split_seed
+        Decides which words are for training, dev and test.
+    out
+        The model file to write; one that is there is replaced.
+    plot
+        Picture of the losses to write: .svg or .png.
+    json
+        One JSON object on standard output, and nothing else there.
+    live
+        Draw the losses as a curve while training, on a terminal.
+    quiet
+        No progress on standard error.
+    """
+    _check_outputs(out, plot, inputs=(words, start))
+    from fanin.corpus import read_words
+    from fanin.model_file import save_model
+    from fanin.sampling import new_words
+    from fanin.trainer import prepare
+    from fanin.training import TrainingOptions
+
+    options = TrainingOptions(
+        **_given(
+            batch=batch, steps=steps, lr=lr, schedule=schedule, eval_every=eval_every, seed=seed
+        )
+    )
+    sizes = _given(embedding=embedding, block=block, hidden=hidden, activation=activation)
+    run = prepare(
+        None if words is None else read_words(words),
+        start=start,
+        options=options,
+        split_seed=split_seed,
+        **sizes,
+    )
+    model, seconds = _watch(run, live=live, quiet=quiet)
+    save_model(model, out)
+    if model.steps < options.steps:
+        done = f"at step {model.steps:,} of {options.steps:,}"
+        print(f"fanin: interrupted {done}; the model so far is kept in {out}", file=sys.stderr)
+    if plot is not None:
+        _draw(model, plot)
+    report = _report(model, seconds, out, plot, new_words(model, NAMES, seed=seed))
+    if json:
+        print_json(SCHEMA, report)
+    else:
+        _print_report(report, "names" if words is None else "words")
+    return INTERRUPTED if model.steps < options.steps else 0
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """Those that the user gave, so that the library's own defaults stand for the others."""
+    return {name: setting for name, setting in settings.items() if setting is not None}
+
+
+def _check_outputs(out: str, plot: str | None, *, inputs: Sequence[str | None]) -> None:
+    """Finds out before training what would be in the way after it."""
+    from fanin.atomic_file import check_writable, reason
+
+    try:
+        check_writable(out)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--out {out}: cannot be written: {reason(error)}") from None
+    if plot is not None:
+        from fanin.pictures.figures import check_figure_path
+
+        check_figure_path(plot)
+        if os.path.realpath(plot) == os.path.realpath(out):
+            raise OptionError(f"--plot and --out are one file, {out}; give each its own name")
+    words, start = inputs
+    # Training on from a model may replace it; a list of words, or a model by a picture, never.
+    for source, target in ((words, out), (words, plot), (start, plot)):
+        if None not in (source, target) and _same_file(str(source), str(target)):
+            raise OptionError(f"{target} would be written over what is read, {source}")
+
+
+def _same_file(source: str, target: str) -> bool:
+    return Path(source).exists() and os.path.realpath(source) == os.path.realpath(target)
+
+
+def _watch(run: "Run", *, live: bool, quiet: bool) -> tuple["Model", float]:
+    """Trains with the progress on standard error; the model, and the seconds that it took."""
+    seconds = 0.0
+
+    def note(progress: "Progress") -> None:
+        nonlocal seconds
+        seconds = progress.seconds
+        if display is not None:
+            display(progress)
+
+    if quiet:
+        display = None
+        return run.train(note), seconds
+    from fanin.pictures.progress import TrainingDisplay
+
+    words, network = run.corpus.words, run.network
+    print(
+        f"{len(words.words):,} words ({printable(words.source)}; {words.duplicates:,} duplicates "
+        f"dropped), {network.parameter_count:,} parameters, start {printable(run.start)}",
+        file=sys.stderr,
+    )
+    uniform = math.log(network.vocabulary)
+    with TrainingDisplay(run.options.steps, uniform, live=live) as display:
+        model = run.train(note)
+    return model, seconds
+
+
+def _draw(model: "Model", path: str) -> None:
+    from fanin.pictures.figures import write_figure
+    from fanin.pictures.losses import loss_figure
+
+    title = f"{Path(model.words.source).name}, start {model.start}"
+    write_figure(loss_figure(model.history, model.uniform_loss, title=title), path, salt="losses")
+
+
+def _report(
+    model: "Model", seconds: float, out: str, plot: str | None, names: list[str]
+) -> dict[str, Any]:
+    network = model.network.describe()
+    options = {"start": model.start, **network, "split_seed": model.split_seed}
+    options |= asdict(model.options) | {"lr": model.options.rate}
+    return {
+        "options": options | {"eval_every": model.options.evaluate_every},
+        "uniform_loss": model.uniform_loss,
+        **{f"{name}_loss": loss for name, loss in model.losses.items()},
+        "steps": model.steps,
+        "seconds": seconds,
+        "steps_per_second": model.steps / seconds if seconds else None,
+        "words": len(model.words.words),
+        "duplicates": model.words.duplicates,
+        "vocabulary": len(model.vocabulary),
+        "parameters": model.network.parameter_count,
+        "file": out,
+        "plot": plot,
+        "names": names,
+    }
+
+
+def _print_report(report: dict[str, Any], noun: str) -> None:
+    print(f"loss in nats per symbol (a blind guess, log V: {report['uniform_loss']:.4f})")
+    for label, name in (
+        ("at the start", "initial"),
+        ("train", "train"),
+        ("dev", "dev"),
+        ("test", "test"),
+    ):
+        loss = report[f"{name}_loss"]
+        print(f"  {label:<14}{'not measured' if loss is None else f'{loss:.4f}'}")
+    speed = report["steps_per_second"]
+    rate = f", {speed:,.0f} steps a second" if speed else ""
+    print(f"{report['steps']:,} steps in {report['seconds']:.1f} s{rate}")
+    files = [report["file"]] + [report["plot"]] * (report["plot"] is not None)
+    print(f"written: {', '.join(map(printable, files))}")
+    print(f"{len(report['names'])} new {noun}:")
+    for name in report["names"]:
+        print(f"  {printable(name)}")

@@ -1,0 +1,175 @@
+"""Words that a trained model makes up."""
+
+import math
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int32, PRNGKeyArray
+
+from fanin.corpus import BOUNDARY, split_words
+from fanin.errors import FaninError, OptionError
+from fanin.model_file import Model
+from fanin.networks import Network
+
+MOST_WORDS = 10_000_000
+# Words are always made so many at a time, so that one word's bits do not depend on how many are
+# asked for: a matrix product of another size may add up in another order.
+TILE = 1024
+_SHORTEST_LIMIT = 100  # symbols, for lists whose own words are short
+
+Known = Literal["train", "held out", "new"]
+
+
+@final
+@dataclass(frozen=True)
+class Sample:
+    """One word, whether the model could know it, and whether it came to its end.
+
+    `known`: "train" for a word that it was trained on, "held out" for one of the dev or test
+    words, "new" for one of its own. A word that is not `complete` was cut at the limit.
+    """
+
+    word: str
+    known: Known
+    complete: bool
+
+
+def sample(
+    model: Model, count: int, *, temperature: float = 1.0, prefix: str = "", seed: int = 0
+) -> list[Sample]:
+    """`count` words, drawn symbol by symbol; word i depends on the seed and i, not on `count`.
+
+    The logits are divided by `temperature`: below 1 the likelier symbols gain, 0 always takes the
+    likeliest. Each word begins with `prefix`, and none is empty. Words are cut at twice the length
+    of the longest in the model's list, or 100 symbols. Raises OptionError for what cannot be.
+    """
+    if not 1 <= count <= MOST_WORDS:
+        raise OptionError(f"the number of words is from 1 to {MOST_WORDS:,}; found {count}")
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise OptionError(f"temperature is 0 or a positive number; found {temperature}")
+    if not 0 <= seed < 2**32:
+        raise OptionError(f"seed is from 0 to {2**32 - 1}; found {seed}")
+    prefix = unicodedata.normalize("NFC", prefix)
+    known = _known(model)
+    samples: list[Sample] = []
+    for ids in _tiles(model, count, temperature, prefix, seed):
+        for row in ids[: count - len(samples)]:
+            word = prefix + model.vocabulary.decode(row)
+            # As the list of words was made, so that a word is found there by its letters.
+            word = unicodedata.normalize("NFC", word).strip()
+            samples.append(Sample(word, known.get(word, "new"), complete=BOUNDARY in row))
+    return samples
+
+
+def new_words(model: Model, count: int, *, seed: int = 0) -> list[str]:
+    """Different complete words that are not in the model's list: `count`, or what it can do."""
+    found: dict[str, None] = {}
+    for made in sample(model, 50 * count, seed=seed):
+        if made.known == "new" and made.complete and made.word:
+            found[made.word] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
+def _known(model: Model) -> dict[str, Known]:
+    splits = split_words(model.words.words, model.split_seed, source=model.words.source)
+    known: dict[str, Known] = dict.fromkeys(splits.train, "train")
+    known.update(dict.fromkeys(splits.dev + splits.test, "held out"))
+    return known
+
+
+def _tiles(
+    model: Model, count: int, temperature: float, prefix: str, seed: int
+) -> Iterator[list[list[int]]]:
+    """Ids of the symbols after the prefix, a row a word, tile by tile; boundaries fill up."""
+    network = model.network
+    if missing := sorted(set(prefix).difference(model.vocabulary.symbols)):
+        raise OptionError(_unknown(prefix, missing, model.vocabulary.symbols))
+    longest = max(map(len, model.words.words))
+    limit = max(_SHORTEST_LIMIT, 2 * longest)
+    context = np.full(network.block, BOUNDARY, np.int32)
+    if start := model.vocabulary.encode(prefix)[-network.block :].tolist():
+        context[-len(start) :] = start
+    # In float32 a temperature below the smallest normal number would be a division by zero.
+    greedy = temperature < float(np.finfo(np.float32).tiny)
+    for first in range(0, count, TILE):
+        ids, finite = _make_words(
+            network,
+            limit,
+            greedy,
+            dict(model.parameters),
+            dict(model.statistics),
+            jax.random.key(seed),
+            jnp.int32(first),
+            jnp.float32(1.0 if greedy else temperature),
+            jnp.asarray(context),
+            jnp.bool_(prefix == ""),
+        )
+        if not finite:
+            raise FaninError(
+                "the model's logits are not finite, so that no word can be drawn; its training "
+                "went wrong: train it again, with a lower learning rate"
+            )
+        yield np.asarray(ids).tolist()
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _make_words(
+    network: Network,
+    limit: int,
+    greedy: bool,
+    parameters: dict[str, Any],
+    statistics: dict[str, Any],
+    key: PRNGKeyArray,
+    first: Int32[Array, ""],
+    temperature: Float[Array, ""],
+    context: Int32[Array, "block"],
+    fresh: Bool[Array, ""],
+) -> tuple[Int32[Array, "examples steps"], Bool[Array, ""]]:
+    """A tile of words and whether all logits were finite; stops when the last word has ended."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(TILE))
+
+    def going_on(state: Any) -> Bool[Array, ""]:
+        step, _, _, ended, finite = state
+        return (step < limit) & finite & ~ended.all()
+
+    def add_symbol(state: Any) -> Any:
+        step, contexts, ids, ended, finite = state
+        logits = network.logits_of(parameters, contexts, statistics)
+        finite = jnp.isfinite(logits).all()
+        # No word is empty; and the greatest logit is made 0, so that dividing overflows none.
+        logits = logits.at[:, BOUNDARY].add(jnp.where(fresh & (step == 0), -jnp.inf, 0.0))
+        logits = (logits - logits.max(axis=1, keepdims=True)) / temperature
+        if greedy:
+            drawn = logits.argmax(axis=1)
+        else:
+            own = jax.vmap(lambda k: jax.random.fold_in(k, step))(keys)
+            drawn = jax.vmap(jax.random.categorical)(own, logits)
+        drawn = jnp.where(ended, BOUNDARY, drawn).astype(jnp.int32)
+        contexts = jnp.concatenate([contexts[:, 1:], drawn[:, None]], axis=1)
+        return step + 1, contexts, ids.at[:, step].set(drawn), ended | (drawn == BOUNDARY), finite
+
+    contexts = jnp.broadcast_to(context, (TILE, context.size))
+    ids = jnp.full((TILE, limit), BOUNDARY, jnp.int32)
+    begin = (jnp.int32(0), contexts, ids, jnp.zeros(TILE, bool), jnp.bool_(True))
+    _, _, ids, _, finite = jax.lax.while_loop(going_on, add_symbol, begin)
+    return ids, finite
+
+
+def _unknown(prefix: str, missing: list[str], symbols: tuple[str, ...]) -> str:
+    names = ", ".join(map(repr, missing[:5])) + (" and more" if len(missing) > 5 else "")
+    folded = prefix.lower()
+    hint = f"; try {folded!r}" if set(folded) <= set(symbols) else ""
+    shown = "".join(symbols[:60]) + ("…" if len(symbols) > 60 else "")
+    return (
+        f"the prefix {prefix!r} holds {names}, which the model has never seen; "
+        f"it knows {shown}{hint}"
+    )

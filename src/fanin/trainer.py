@@ -1,0 +1,241 @@
+"""The main job, from words to a trained model, in one call."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack, final
+
+import jax
+import numpy as np
+
+from fanin.corpus import (
+    Corpus,
+    Examples,
+    Vocabulary,
+    Words,
+    build_examples,
+    bundled_names,
+    split_words,
+)
+from fanin.errors import OptionError, WordsError
+from fanin.model_file import Loss, Model, load_model
+from fanin.networks import ACTIVATIONS, Activation, CharacterMLP, Network
+from fanin.networks.layers import NormalisationKind
+from fanin.starts import SCHEMES, Scheme, find_start
+from fanin.training import History, Progress, TrainingOptions, TrainingState, mean_loss, train
+from fanin.training.evaluation import BLOCK
+from fanin.training.loop import first_state
+
+# Parameters, their gradients and updates, and the chunk's first state, all at the same time.
+_COPIES = 4
+_FLOAT = 4  # bytes
+
+
+class Sizes(TypedDict, total=False):
+    """The settings of a `CharacterMLP`; its own defaults stand for what is left out."""
+
+    block: int
+    embedding: int
+    hidden: tuple[int, ...]
+    activation: Activation
+    normalisation: NormalisationKind | None
+    residual: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run with everything ready: checked, split, started, and no step done."""
+
+    corpus: Corpus
+    network: Network
+    state: TrainingState
+    start: str
+    options: TrainingOptions
+
+    def train(self, on_progress: Callable[[Progress], object] | None = None) -> Model:
+        """Does the steps, measures the losses over whole splits, and gives the model.
+
+        `on_progress` is called with every record. An interrupt (Ctrl-C) after the first step ends
+        training early: the model is what was trained so far, and its `steps` say how far.
+        """
+        last, history = self._consume(on_progress)
+        return Model(
+            network=self.network,
+            vocabulary=self.corpus.vocabulary,
+            parameters=last.parameters,
+            statistics=last.statistics,
+            words=self.corpus.words,
+            split_seed=self.corpus.split_seed,
+            start=self.start,
+            options=self.options,
+            history=history,
+            losses=self._losses(last, history),
+            optimiser=_named_leaves(last.optimiser),
+        )
+
+    def _consume(
+        self, on_progress: Callable[[Progress], object] | None
+    ) -> tuple[TrainingState, History]:
+        """The last state and all losses, up to an interrupt."""
+        state, losses, evaluations = self.state, list[np.ndarray](), dict[int, float]()
+        records = train(self.network, state.parameters, self.corpus, self.options, state=self.state)
+        try:
+            for progress in records:
+                losses.append(progress.batch_losses)
+                if progress.dev_loss is not None:
+                    evaluations[progress.step] = progress.dev_loss
+                state = progress.state
+                if on_progress is not None:
+                    on_progress(progress)
+        except KeyboardInterrupt:
+            if state.step == 0:
+                raise
+        # An interrupt inside the loop above may leave losses that belong to no state.
+        dev = {step: loss for step, loss in evaluations.items() if step <= state.step}
+        batch_losses = np.concatenate(losses)[: state.step]
+        return state, History(batch_losses, tuple(dev), tuple(dev.values()))
+
+    def _losses(self, state: TrainingState, history: History) -> dict[Loss, float | None]:
+        losses: dict[Loss, float | None] = dict.fromkeys(("initial", "train", "dev", "test"))
+        if history.dev_steps and history.dev_steps[0] == 0:
+            losses["initial"] = history.dev_losses[0]
+        splits: dict[Loss, Examples] = {
+            "dev": self.corpus.dev,
+            "train": self.corpus.train,
+            "test": self.corpus.test,
+        }
+        # A second interrupt leaves out what was still to be measured: the model is worth more.
+        with suppress(KeyboardInterrupt):
+            for name, examples in splits.items():
+                losses[name] = mean_loss(self.network, state.parameters, examples, state.statistics)
+        return losses
+
+
+def prepare(
+    words: Words | None = None,
+    *,
+    start: str | Path | Scheme | Model = "fanin",
+    options: TrainingOptions | None = None,
+    split_seed: int | None = None,
+    **sizes: Unpack[Sizes],
+) -> Run:
+    """A run that trains a model to make words like these; the seed of the options starts it.
+
+    `start` is a scheme or its name; or a model or its file, which lends its network and its
+    vocabulary besides its parameters, and its split seed and its words where those are not given
+    (otherwise 0 and the bundled names). Raises OptionError, WordsError and ModelFileError for what
+    cannot be, before anything large is computed.
+    """
+    options = options or TrainingOptions()
+    origin = _origin(start, sizes.get("activation"))
+    if isinstance(origin, Model):
+        words, seed = words or origin.words, origin.split_seed
+        vocabulary = _shared(origin, words)
+    else:
+        words, seed = words or bundled_names(), 0
+        vocabulary = Vocabulary.of(words.words)
+    split_seed = seed if split_seed is None else split_seed
+    if split_seed < 0:
+        raise OptionError(f"split_seed must be 0 or more; found {split_seed}")
+    network = _network(origin, len(vocabulary), sizes)
+    _check_memory(network, words, vocabulary, options)
+    corpus = _corpus(words, vocabulary, network.block, split_seed)
+    if isinstance(origin, Model):
+        first = first_state(network, origin.parameters, corpus, options)
+        first = replace(first, statistics=origin.statistics)
+        name = str(start) if isinstance(start, str | Path) else f"a model ({origin.start})"
+        return Run(corpus, network, first, name, options)
+    parameters = origin(network, jax.random.key(options.seed))
+    first = first_state(network, parameters, corpus, options)
+    return Run(corpus, network, first, origin.name, options)
+
+
+def fit(
+    words: Words | None = None,
+    *,
+    on_progress: Callable[[Progress], object] | None = None,
+    start: str | Path | Scheme | Model = "fanin",
+    options: TrainingOptions | None = None,
+    split_seed: int | None = None,
+    **sizes: Unpack[Sizes],
+) -> Model:
+    """Trains a model that makes words like these: `prepare` and `Run.train` in one."""
+    run = prepare(words, start=start, options=options, split_seed=split_seed, **sizes)
+    return run.train(on_progress)
+
+
+def _named_leaves(tree: Any) -> dict[str, Any]:
+    """The arrays of an optimiser's state by their place in it."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _shared(origin: Model, words: Words) -> Vocabulary:
+    """The vocabulary of the model to start from, which must know every symbol of the words."""
+    if strange := sorted(set("".join(words.words)).difference(origin.vocabulary.symbols)):
+        some = ", ".join(map(repr, strange[:5])) + (" and more" if len(strange) > 5 else "")
+        raise WordsError(
+            f"{words.source}: holds {some}, which the model to start from has never seen; "
+            f"start afresh (--start fanin) or leave such words out"
+        )
+    return origin.vocabulary
+
+
+def _origin(start: str | Path | Scheme | Model, activation: Activation | None) -> Scheme | Model:
+    """The scheme, or the model whose file the name is."""
+    if isinstance(start, Scheme | Model):
+        return start
+    if isinstance(start, str) and start in SCHEMES:
+        return find_start(start)
+    path = Path(start)
+    if path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists():
+        # An activation that the model has no use for is left for `_network` to complain about.
+        custom = None if activation in ACTIVATIONS else activation
+        return load_model(start, activation=custom)
+    return find_start(str(start))
+
+
+def _network(origin: Scheme | Model, vocabulary: int, sizes: Sizes) -> Network:
+    if isinstance(origin, Scheme):
+        return CharacterMLP(vocabulary, **sizes)
+    described = origin.network.describe()
+    for name, size in sizes.items():
+        found = described.get(name)
+        if size != found and size != getattr(origin.network, name, None):
+            raise OptionError(
+                f"{name} is {size!r}, and the model to start from has {found!r}; "
+                f"leave {name} out to start from it"
+            )
+    return origin.network
+
+
+def _corpus(words: Words, vocabulary: Vocabulary, block: int, split_seed: int) -> Corpus:
+    splits = split_words(words.words, split_seed, source=words.source)
+    train, dev, test = (
+        build_examples(part, vocabulary, block) for part in (splits.train, splits.dev, splits.test)
+    )
+    return Corpus(words, vocabulary, splits, block, split_seed, train, dev, test)
+
+
+def _check_memory(
+    network: Network, words: Words, vocabulary: Vocabulary, options: TrainingOptions
+) -> None:
+    """Raises OptionError where the run cannot fit in this machine's memory, by a low estimate."""
+    widths = sum(parameter.shape[-1] for parameter in network.parameters)
+    examples = sum(map(len, words.words)) + len(words.words)
+    needs = {
+        "the parameters": network.parameter_count * _FLOAT * _COPIES,
+        "a batch's activations": max(options.batch, min(BLOCK, examples)) * widths * _FLOAT,
+        "the contexts": examples * network.block * vocabulary.dtype.itemsize,
+        "a loss for each step": options.steps * _FLOAT,
+    }
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if sum(needs.values()) > memory:
+        largest = max(needs, key=needs.__getitem__)
+        raise OptionError(
+            f"this run needs {sum(needs.values()) / 2**30:,.1f} GiB of memory, most of it for "
+            f"{largest}, and the machine has {memory / 2**30:,.1f} GiB; make it smaller"
+        )
