@@ -21,10 +21,12 @@ def draw(scheme: "Scheme", network: "Network", key: Array) -> dict[str, Array]:
     Each parameter's key comes from its name, so one key gives two schemes the same underlying
     draws, each scaled in its own way, and two networks the same where their names agree.
     """
+    # One for each activation: quadrature remembers what it did by the nonlinearity's identity.
+    befores = {parameter.nonlinearity for parameter in network.parameters}
+    known = {before: None if before is None else nonlinearity_of(before) for before in befores}
     parameters: dict[str, Array] = {}
     for parameter in network.parameters:
-        before = parameter.nonlinearity
-        scale = scheme.scale(parameter, None if before is None else nonlinearity_of(before))
+        scale = scheme.scale(parameter, known[parameter.nonlinearity])
         own_key = jax.random.fold_in(key, zlib.crc32(parameter.name.encode()))
         initialise = {
             "normal": initializers.normal(scale),

@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from fanin.errors import OptionError
+from fanin.theory.fixed_points import critical
 from fanin.theory.gains import forward_gain
-from fanin.theory.nonlinearity import Nonlinearity
+from fanin.theory.nonlinearity import Nonlinearity, NoTheory
 
 if TYPE_CHECKING:
     from fanin.networks.declarations import Parameter
 
 Distribution = Literal["normal", "uniform", "orthogonal", "constant"]
 Mode = Literal["none", "fan_in", "fan_out", "average"]
+Gain = float | Literal["forward", "critical"]
 
 
 @dataclass(frozen=True)
@@ -21,22 +24,41 @@ class Rule:
 
     The standard deviation is gain / √fan, with the fan that `mode` names ("average" is that of
     fan-in and fan-out; "none" divides by nothing). A gain of "forward" is the exact one of the
-    activation before the layer, 1/√E[f(z)²], and 1 where there is none. "uniform" spreads evenly
-    over ±√3 standard deviations; "orthogonal" scales an orthogonal matrix by the gain alone;
-    "constant" puts the gain itself in every place.
+    activation before the layer, 1/√E[f(z)²]; "critical" is the one at the edge of chaos for the
+    biases' variance; both are 1 where there is no activation. "uniform" spreads evenly over ±√3
+    standard deviations; "orthogonal" scales an orthogonal matrix by the gain alone; "constant"
+    puts the gain itself in every place.
     """
 
     distribution: Distribution
-    gain: float | Literal["forward"] = 1.0
+    gain: Gain = 1.0
     mode: Mode = "none"
 
-    def gain_after(self, nonlinearity: Nonlinearity | None) -> float:
-        """The gain of a layer that reads this activation."""
-        if self.gain != "forward":
-            return self.gain
-        return 1.0 if nonlinearity is None else forward_gain(nonlinearity)
+    def gain_after(self, nonlinearity: Nonlinearity | None, bias_variance: float = 0.0) -> float:
+        """The gain of a layer that reads this activation.
 
-    def scale(self, fan_in: int, fan_out: int, nonlinearity: Nonlinearity | None = None) -> float:
+        Raises OptionError where it should be critical and no weights are.
+        """
+        if not isinstance(self.gain, str):
+            return self.gain
+        if nonlinearity is None:
+            return 1.0
+        if self.gain == "forward":
+            return forward_gain(nonlinearity)
+        pair = critical(nonlinearity, bias_variance)
+        if isinstance(pair, NoTheory):
+            raise OptionError(
+                f"a critical gain: {pair.reason}; another bias variance, or gain=forward, would do"
+            )
+        return math.sqrt(pair.weight_variance)
+
+    def scale(
+        self,
+        fan_in: int,
+        fan_out: int,
+        nonlinearity: Nonlinearity | None = None,
+        bias_variance: float = 0.0,
+    ) -> float:
         """gain / √fan: the standard deviation of what is drawn (the value of a constant)."""
         fan = {
             "none": 1.0,
@@ -44,7 +66,7 @@ class Rule:
             "fan_out": fan_out,
             "average": (fan_in + fan_out) / 2,
         }[self.mode]
-        return self.gain_after(nonlinearity) / math.sqrt(fan)
+        return self.gain_after(nonlinearity, bias_variance) / math.sqrt(fan)
 
 
 ZERO = Rule("constant", 0.0)
@@ -57,6 +79,8 @@ class Scheme:
     """A start by rules: one for each role, with a name, a line on it and its source.
 
     `scale_residual` divides what a residual branch adds by √(2 · branches), as GPT-2 does.
+    `unit_preactivations` goes on from what was drawn: layer by layer the hidden weights are scaled
+    until what they give has a unit second moment on a batch of contexts.
     `dataclasses.replace(scheme, output=Rule("normal", 0.01))` makes a variant.
     """
 
@@ -69,12 +93,27 @@ class Scheme:
     output_bias: Rule = ZERO
     embedding: Rule = STANDARD_NORMAL
     scale_residual: bool = False
+    unit_preactivations: bool = False
 
-    def __call__(self, network: Any, key: Any) -> "Mapping[str, Any]":
-        """Parameters for a network: float32 arrays by name, from a JAX random key."""
+    def __call__(self, network: Any, key: Any, contexts: Any = None) -> "Mapping[str, Any]":
+        """Parameters for a network: float32 arrays by name, from a JAX random key.
+
+        `contexts`, (examples, block), are what a scheme with `unit_preactivations` measures on;
+        the others do without. Raises OptionError where they are missing, or the network's
+        activation does not let the scheme have its way.
+        """
+        from fanin.starts.data_driven import scale_to_unit
         from fanin.starts.draw import draw
 
-        return draw(self, network, key)
+        parameters = draw(self, network, key)
+        if not self.unit_preactivations:
+            return parameters
+        if contexts is None or len(contexts) == 0:
+            raise OptionError(
+                f"the start {self.name} measures the network on examples, and found none; give it "
+                "training contexts: scheme(network, key, contexts)"
+            )
+        return scale_to_unit(self, network, parameters, key, contexts)
 
     def rule(self, parameter: "Parameter") -> Rule:
         """The rule for a declared parameter."""
@@ -90,11 +129,17 @@ class Scheme:
         }[parameter.role]
 
     def scale(self, parameter: "Parameter", nonlinearity: Nonlinearity | None) -> float:
-        """The standard deviation (of a constant: the value) that this scheme gives a parameter.
+        """The standard deviation that this scheme gives a parameter.
 
-        `nonlinearity` is what stands before the parameter's layer.
+        Of a constant it is the value, of an orthogonal matrix the factor. `nonlinearity` is what
+        stands before the parameter's layer.
         """
-        scale = self.rule(parameter).scale(parameter.fan_in, parameter.fan_out, nonlinearity)
-        if self.scale_residual and parameter.branches:
-            scale /= math.sqrt(2 * parameter.branches)
-        return scale
+        fans = parameter.fan_in, parameter.fan_out
+        bias_variance = self.bias.scale(*fans) ** 2
+        scale = self.rule(parameter).scale(*fans, nonlinearity, bias_variance)
+        return scale * self.branch_factor(parameter)
+
+    def branch_factor(self, parameter: "Parameter") -> float:
+        """1/√(2 · branches) where residual branches are scaled and this is part of one."""
+        scaled = self.scale_residual and parameter.branches
+        return 1 / math.sqrt(2 * parameter.branches) if scaled else 1.0
