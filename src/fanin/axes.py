@@ -7,6 +7,7 @@ holds every annotation of the package against this list, so that one axis has on
 AXES: dict[str, str] = {
     "batch": "the examples of one mini-batch",
     "block": "the symbols of context before the target",
+    "blocks": "the blocks of one size that a data set is cut into",
     "embedding": "the numbers that stand for one symbol",
     "examples": "all contexts of a data set, or those that a measurement looks at",
     "fan_in": "the inputs of one unit of a layer",

@@ -1,7 +1,9 @@
 """An activation by name or as a callable: applied to values, and handed to the theory."""
 
+import difflib
 from collections.abc import Callable
 from importlib import import_module
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import jax
@@ -43,20 +45,26 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
     Raises OptionError for a name that is neither an activation nor an importable callable.
     """
     if not isinstance(activation, str):
+        if not callable(activation):
+            raise OptionError(f"an activation is a name or a callable; found {activation!r}")
         return activation
     if activation in ACTIVATIONS:
         rule = getattr(activations, activation)
         return lambda x: rule(x)[0]
     module, _, attribute = activation.partition(":")
     if not attribute:
+        near = difflib.get_close_matches(activation.lower(), ACTIVATIONS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
         raise OptionError(
-            f"activation {activation!r} is not known; choose one of {', '.join(ACTIVATIONS)}, "
-            "or give module:callable"
+            f"activation {activation!r} is not known; {hint}Choose one of "
+            f"{', '.join(ACTIVATIONS)}, or give module:callable"
         )
     try:
-        function = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(f"activation {activation!r} cannot be imported: {error}") from None
+        function = attrgetter(attribute)(import_module(module))
+    except Exception as error:  # whatever the user's own module does when it is imported
+        raise OptionError(
+            f"activation {activation!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     if not callable(function):
         raise OptionError(f"activation {activation!r} is {type(function).__name__}, no callable")
     return function
@@ -68,12 +76,13 @@ def nonlinearity_of(activation: Activation) -> Nonlinearity:
         return find_nonlinearity(activation)
     function = find_activation(activation)
 
+    # At compile time, so that a start may be drawn inside `jax.jit`.
     def values(x: Any) -> Any:
-        with jax.enable_x64(True):
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
             return np.asarray(function(jnp.asarray(x)))
 
     def slopes(x: Any) -> Any:
-        with jax.enable_x64(True):
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
             return np.asarray(jax.grad(lambda x: function(x).sum())(jnp.asarray(x)))
 
     return Nonlinearity(activation_name(activation), values, slopes)

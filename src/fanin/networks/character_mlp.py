@@ -42,15 +42,11 @@ class CharacterMLP(Network):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for name, size in (
-            ("vocabulary", self.vocabulary - 1),
-            ("block", self.block),
-            ("embedding", self.embedding),
-            *(("hidden", size) for size in self.hidden),
-        ):
-            if size < 1:
-                least = 2 if name == "vocabulary" else 1
-                raise OptionError(f"{name} must be {least} or more; found {getattr(self, name)}")
+        _check_size("vocabulary", self.vocabulary, 2)
+        _check_size("block", self.block)
+        _check_size("embedding", self.embedding)
+        for units in self.hidden:
+            _check_size("hidden", units)
         if self.normalisation not in (None, "batch", "layer"):
             raise OptionError(f"normalisation is batch or layer; found {self.normalisation!r}")
         if self.residual and len(set(self.hidden)) != 1:
@@ -95,6 +91,7 @@ class CharacterMLP(Network):
         return {
             "kind": "character-mlp",
             **asdict(self),
+            "hidden": list(self.hidden),
             "activation": activation_name(self.activation),
         }
 
@@ -106,6 +103,10 @@ class Bigram(Network):
 
     vocabulary: int
     block: int = 1
+
+    def __post_init__(self) -> None:
+        _check_size("vocabulary", self.vocabulary, 2)
+        _check_size("block", self.block)
 
     @cached_property
     def layers(self) -> Sequential:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -130,6 +131,11 @@ class LastSymbolLogits:
 
     def __call__(self, x: Any, run: Pass) -> Value:
         return run.values[f"{self.name}.weight"].gather(x[:, -1])
+
+
+def _check_size(name: str, size: Any, least: int = 1) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or size < least:
+        raise OptionError(f"{name} must be a whole number of {least} or more; found {size!r}")
 
 
 def network_from(description: dict[str, Any]) -> Network:

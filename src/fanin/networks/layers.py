@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from fanin.autograd import Value
 from fanin.autograd.normalisation import EPSILON
+from fanin.errors import OptionError
 from fanin.networks.activations import Activation, apply_activation
 from fanin.networks.declarations import Layer, Parameter, Pass, Role
 
@@ -114,6 +115,11 @@ class Normalise:
         run.normalised[self.name] = x
         if run.statistics is None:
             return x.batch_normalise(gain, bias)
+        if f"{self.name}.mean" not in run.statistics:
+            raise OptionError(
+                f"{self.name} has no running statistics; pass those that training has gathered, "
+                "or None to normalise by the batch's own"
+            )
         mean = Value(run.statistics[f"{self.name}.mean"], name=f"{self.name}.mean")
         spread = jnp.sqrt(run.statistics[f"{self.name}.variance"] + EPSILON)
         return (x - mean) / Value(spread, name=f"{self.name}.spread") * gain + bias
