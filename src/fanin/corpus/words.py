@@ -1,10 +1,10 @@
-"""Lists of words: read from a file or standard input, made in Python, or bundled."""
+"""Lists of words: from a file, standard input or an http(s) address, from Python, or bundled."""
 
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO, final
@@ -25,12 +25,15 @@ class Words:
     """Different words in the order of their first appearance, and where they are from.
 
     Each is stripped of surrounding white space, in Unicode's NFC, not empty, and free of control
-    characters. `duplicates` counts the lines that repeated a word.
+    characters. `duplicates` counts the lines that repeated a word. Of words from an http(s) address
+    `sha256` is that of the bytes there, and `cached` says that those are a copy kept from earlier.
     """
 
     words: tuple[str, ...]
     source: str
     duplicates: int = 0
+    sha256: str | None = None
+    cached: bool = field(default=False, compare=False)
 
     @staticmethod
     def of(words: Iterable[str], source: str = "list of words") -> "Words":
@@ -49,17 +52,28 @@ def bundled_names() -> Words:
     return _words_in(content, "bundled names")
 
 
-def read_words(source: str | Path) -> Words:
+def read_words(source: str | Path, *, refresh: bool = False) -> Words:
     """The words of a text file of one word a line, or of standard input where `source` is "-".
 
-    UTF-8 with or without a byte order mark, any line ending; blank lines are skipped. Raises
-    WordsError, naming the file and, where there is one, the line.
+    An http(s) address will do as well; it is read once and then kept in the user's cache folder
+    (`fanin.corpus.addresses`), unless `refresh` asks for it anew. UTF-8 with or without a byte
+    order mark, any line ending; blank lines are skipped. Raises WordsError, naming the file or
+    address and, where there is one, the line.
     """
     if source == "-":
         # Python has no standard input where the shell closed it.
         if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise WordsError(f"standard input is closed; {_WANTED}")
         return _words_in(_read(sys.stdin.buffer), "<stdin>")
+    if isinstance(source, str) and "://" in source:
+        from fanin.corpus.addresses import download, is_address
+
+        if is_address(source):
+            found = download(source, refresh=refresh)
+            words = _words_in(found.content, source)
+            if not found.cached:
+                found.keep()
+            return replace(words, sha256=found.sha256, cached=found.cached)
     name = str(source)
     try:
         with Path(source).open("rb") as file:
