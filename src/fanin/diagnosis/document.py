@@ -74,6 +74,8 @@ class LayerDocument:
     saturation: Saturation | None
     constant_units: tuple[int, ...]
     twins: tuple[tuple[int, ...], ...]
+    copies: tuple[tuple[int, ...], ...]
+    outlying_biases: tuple[int, ...]
     parameters: tuple[Parameter, ...]
     predicted: LayerPrediction | None
 
@@ -145,7 +147,7 @@ def _layer_document(report: Report, layer: Layer) -> LayerDocument:
         preactivation_std=layer.preactivation and layer.preactivation.std,
         activation_std=layer.activation and layer.activation.std,
         predicted_activation_std=predicted and predicted.activation_std.from_input,
-        saturated_share=layer.saturation and layer.saturation.share,
+        saturated_share=_saturated_share(layer),
         zero_share=layer.activation and layer.activation.zero_share,
         dead_units=layer.dead_units,
         example_correlation=layer.between and layer.between.correlation,
@@ -165,9 +167,16 @@ def _layer_document(report: Report, layer: Layer) -> LayerDocument:
         saturation=layer.saturation,
         constant_units=layer.constant_units,
         twins=layer.twins,
+        copies=layer.copies,
+        outlying_biases=layer.outlying_biases,
         parameters=layer.parameters,
         predicted=predicted,
     )
+
+
+def _saturated_share(layer: Layer) -> Number:
+    saturation = layer.saturation
+    return saturation.share if saturation is not None and saturation.bounded else None
 
 
 def to_builtins(document: ReportDocument) -> dict[str, Any]:

@@ -58,19 +58,27 @@ class Between:
 
     correlation: Number
     """mean cosine of two different examples over the units, not centred: mean field's c"""
+    squared_correlation: Number
+    """mean squared cosine over pairs of examples: 1 where all are one but for sign, 1/units where
+    they point everywhere alike"""
     varying_share: Number
     """the share of the power that varies over the examples, unit by unit"""
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """Outputs of a bounded activation near its ends: shares of entries (example × unit)."""
+    """Outputs at the flat ends of an activation: shares of entries (example × unit)."""
 
     low: Number
-    """the bound below which an output counts as saturated; None for an end that is open"""
+    """the pre-activation from which down the slope stays small; None for an end that is open"""
     high: Number
     low_share: float
     high_share: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether both ends are flat, as those of tanh and sigmoid are, and not those of relu."""
+        return self.low is not None and self.high is not None
 
     @property
     def share(self) -> float:
@@ -145,11 +153,15 @@ class Layer:
     preactivation_gradient: Moments | None = None
     saturation: Saturation | None = None
     dead_units: tuple[int, ...] = ()
-    """units saturated at one end, or zero, for every example"""
+    """units at one flat end, or zero, for every example: no gradient passes"""
     constant_units: tuple[int, ...] = ()
     """units whose pre-activation is the same for every example"""
     twins: tuple[tuple[int, ...], ...] = ()
     """groups of units with the same weights and the same gradients: they stay one"""
+    copies: tuple[tuple[int, ...], ...] = ()
+    """groups with the same weights, whatever their gradients (of an embedding: symbols)"""
+    outlying_biases: tuple[int, ...] = ()
+    """units whose bias lies further from 0 than their weighted sums ever reach"""
     map: tuple[str, ...] = ()
     """a row for each of the first examples (at most 64), a character for each unit: + saturated
     high, - saturated low, 0 exactly zero, . none of these; empty where there is nothing to see"""

@@ -13,8 +13,7 @@ VERDICTS: tuple[Verdict, ...] = ("good", "suspect", "bad")
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The worst of some verdicts; good where there are none."""
-    found = set(verdicts)
-    return next((verdict for verdict in reversed(VERDICTS) if verdict in found), "good")
+    return VERDICTS[max(map(VERDICTS.index, verdicts), default=0)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,234 @@
+"""From measured numbers, brought to the host, to the layers of a recording."""
+
+from dataclasses import dataclass, replace
+from math import log10, sqrt
+from typing import Any
+
+import numpy as np
+
+from fanin.diagnosis import summaries
+from fanin.diagnosis.measurements import LayerMeasures, Output, ParameterMeasures, Signal
+from fanin.diagnosis.recording import (
+    Between,
+    Layer,
+    Loss,
+    Moments,
+    NotFinite,
+    Number,
+    Parameter,
+)
+
+
+@dataclass(frozen=True)
+class ParameterFacts:
+    """What a framework tells of a parameter, with the numbers measured of it."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: str
+    measures: ParameterMeasures
+    columns: Any = None
+    """the weights as (fan_in, units) where they lie, to be looked at where fingerprints agree"""
+    gradient_columns: Any = None
+    update: Number = None
+    """root mean square of one update; None for that of gradient descent"""
+    trainable: bool = True
+    tied_to: str | None = None
+
+
+def parameter(facts: ParameterFacts, learning_rate: Number) -> Parameter:
+    """A parameter with its ratios."""
+    data = summaries.moments(facts.measures.data)
+    gradient = None
+    if facts.measures.gradient is not None:
+        gradient = summaries.moments(facts.measures.gradient)
+    size, slope = root_mean_square(data), root_mean_square(gradient)
+    update = facts.update
+    if update is None and slope is not None and learning_rate is not None:
+        update = learning_rate * slope
+    share = summaries.ratio(update, size)
+    return Parameter(
+        name=facts.name,
+        shape=facts.shape,
+        role=facts.role,
+        data=data,
+        gradient=gradient,
+        gradient_to_data=summaries.ratio(slope, size),
+        update_to_data=log10(share) if share else None,
+        trainable=facts.trainable,
+        tied_to=facts.tied_to,
+    )
+
+
+def layer(
+    described: Layer,
+    measures: LayerMeasures,
+    facts: tuple[ParameterFacts, ...],
+    *,
+    flat_ends: tuple[Number, Number] = (None, None),
+    gradient_scale: float = 1.0,
+    learning_rate: Number = None,
+) -> Layer:
+    """`described`, which has a layer's names and kinds, with all that was measured of it.
+
+    `gradient_scale` takes gradients to those of one example's loss: the number of examples where
+    the loss is their mean.
+    """
+    parameters = tuple(parameter(each, learning_rate) for each in facts)
+    weight = next((each for each in facts if each.name == described.weight), None)
+    bias = next((each for each in facts if each.name == described.bias), None)
+    weights = None if weight is None else parameters[facts.index(weight)].data
+    preactivation, pre_between = _signal(measures.preactivation)
+    last = measures.activation or measures.normalised
+    activation, between = (preactivation, pre_between) if last is None else _signal(last)
+    normalised = None
+    if measures.normalised is not None:
+        normalised = (
+            activation if last is measures.normalised else (_signal(measures.normalised)[0])
+        )
+    at_ends, last_sums = measures.ends, (last or measures.preactivation).sums
+    copies, twins = _equal_units(weight, bias)
+    return replace(
+        described,
+        weight_std=weights and weights.std,
+        weight_second_moment=weights and weights.second_moment,
+        gain=_gain(weights, described.fan_in),
+        parameters=parameters,
+        preactivation=preactivation,
+        normalised=normalised,
+        activation=activation,
+        preactivation_between=pre_between,
+        between=between,
+        gradient=_gradient(measures.gradient, gradient_scale),
+        preactivation_gradient=_gradient(
+            measures.preactivation_gradient or measures.gradient, gradient_scale
+        ),
+        saturation=at_ends and summaries.saturation(at_ends, *flat_ends, last_sums),
+        dead_units=summaries.dead_units(at_ends, last_sums) if at_ends else (),
+        constant_units=summaries.constant_units(measures.preactivation.sums),
+        outlying_biases=_outlying(measures, bias),
+        copies=copies,
+        twins=twins,
+        map=summaries.map_rows(at_ends.map) if at_ends else (),
+    )
+
+
+def root_mean_square(moments: Moments | None) -> Number:
+    """The square root of the second moment, where there is one."""
+    if moments is None or moments.second_moment is None:
+        return None
+    return sqrt(moments.second_moment)
+
+
+def loss(kind: str, value: float, outputs: Moments, output: Output, targets: Any) -> Loss:
+    """The record of a classifier's loss."""
+    means = np.asarray(output.class_means, np.float64)
+    shares = np.bincount(np.asarray(targets).ravel()) / np.size(targets)
+    shares = shares[shares > 0]
+    return Loss(
+        kind=kind,
+        value=summaries.finite_number(value),
+        classes=means.size,
+        target_entropy=float(-(shares * np.log(shares)).sum()),
+        output=outputs,
+        output_variance=summaries.finite_number(output.variance),
+        class_offset=summaries.finite_number(np.abs(means - means.mean()).max()),
+        largest_probability=summaries.finite_number(output.largest_probability),
+    )
+
+
+def first_not_finite(
+    layers: tuple[Layer, ...], loss: Loss | None, statistics: dict[str, Any]
+) -> NotFinite | None:
+    """Where values that are not finite begin: in what was put in, going forward, going back."""
+    for each in layers:
+        for own in each.parameters:
+            if not own.data.finite:
+                return NotFinite(own.name, "parameter", _not_finite(own.name, own.data))
+    for name, array in statistics.items():
+        if not np.isfinite(np.asarray(array)).all():
+            return NotFinite(name, "statistic", f"the statistic {name} is not finite")
+    for each in layers:
+        for what, moments in (
+            ("pre-activation", each.preactivation),
+            ("normalised pre-activation", each.normalised),
+            ("output", each.activation),
+        ):
+            if moments is not None and not moments.finite:
+                text = _not_finite(f"the {what} of {each.name}", moments)
+                return NotFinite(each.name, "output", f"{text}, from finite inputs")
+    if loss is not None and loss.value is None:
+        return NotFinite("loss", "loss", "the loss is not finite though all outputs are")
+    for each in reversed(layers):
+        for moments in (each.gradient, *(own.gradient for own in each.parameters)):
+            if moments is not None and not moments.finite:
+                text = f"the gradient at {each.name} is the first that is not finite"
+                return NotFinite(each.name, "gradient", text)
+    return None
+
+
+def _not_finite(what: str, moments: Moments) -> str:
+    count = round(moments.size * (1 - moments.finite_share))
+    return f"{what} has {count:,} of {moments.size:,} values that are not finite"
+
+
+def _gain(weights: Moments | None, fan_in: int | None) -> Number:
+    if weights is None or weights.std is None or fan_in is None:
+        return None
+    return weights.std * sqrt(fan_in)
+
+
+def _signal(signal: Signal) -> tuple[Moments, Between | None]:
+    moments = summaries.moments(signal.sums, signal.counts)
+    if signal.directions is None:
+        return moments, None
+    return moments, summaries.between(signal.sums, signal.directions)
+
+
+def _gradient(signal: Signal | None, scale: float) -> Moments | None:
+    if signal is None:
+        return None
+    return summaries.moments(signal.sums, signal.counts, scale)
+
+
+def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int, ...]:
+    if bias is None:
+        return ()
+    data = bias.measures.data
+    numbers = np.asarray(data.mean, np.float64) * np.asarray(data.largest, np.float64)
+    return summaries.outlying_biases(measures.preactivation.sums, numbers)
+
+
+def _equal_units(
+    weight: ParameterFacts | None, bias: ParameterFacts | None
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Groups of units with equal weights, and those among them with equal gradients too."""
+    if weight is None or weight.measures.prints is None:
+        return (), ()
+    prints = [np.asarray(weight.measures.prints, np.float64)]
+    if bias is not None:
+        data = bias.measures.data
+        prints.append(np.asarray(data.mean, np.float64) * np.asarray(data.largest, np.float64))
+    candidates = summaries.equal_groups(*prints)
+    if not candidates:
+        return (), ()
+    copies = summaries.exact_groups(candidates, weight.columns)
+    if weight.measures.gradient_prints is None:
+        return copies, ()
+    slopes = np.asarray(weight.measures.gradient_prints, np.float64)
+    twins = [
+        tuple(group[place] for place in places)
+        for group in copies
+        for places in _equal_among(slopes, group)
+    ]
+    return copies, tuple(twins)
+
+
+def _equal_among(slopes: Any, group: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Places in a group whose gradients agree but for rounding, on the scale of all gradients."""
+    scale = float(np.sqrt(np.mean(slopes**2)))
+    own = slopes[np.asarray(group)]
+    order = np.argsort(own, kind="stable")
+    label = np.concatenate([[0], np.cumsum(np.diff(own[order]) > 1e-5 * scale)])
+    found = (order[label == one] for one in np.flatnonzero(np.bincount(label) > 1))
+    return [tuple(sorted(places.tolist())) for places in found]

@@ -1,0 +1,272 @@
+"""From arrays to the numbers of a recording, where the arrays lie: one text for every framework.
+
+Only the array API standard is used here (through array-api-compat), so NumPy, JAX and PyTorch
+arrays are measured alike, on their own devices and under compilation. What comes back is a few
+numbers for each unit; `fanin.diagnosis.summaries` makes the rest of them on the host, in float64.
+"""
+
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+from jaxtyping import Float, Int8, Integer
+
+Array = Any
+"""An array of any framework that array-api-compat knows."""
+
+BINS = 48
+# Shapes of histograms settle to a percent or two with so many entries.
+SAMPLED = 8_192
+MAP_EXAMPLES = 64
+# Cosines of all pairs are taken among so many examples.
+PAIRED = 256
+# Histograms reach so many standard deviations to each side of the mean.
+REACH = 4.0
+
+HIGH, LOW, ZERO, NEITHER = 1, -1, 2, 0
+"""Codes of the saturation map."""
+
+
+class UnitSums(NamedTuple):
+    """Of each unit (column), over all examples (rows); entries that are not finite left out.
+
+    Means and squares are of the entries divided by `largest`, so that nothing over- or underflows.
+    """
+
+    rows: Any
+    """how many examples"""
+    finite: Integer[Array, " units"]
+    zeros: Integer[Array, " units"]
+    lowest: Float[Array, " units"]
+    highest: Float[Array, " units"]
+    largest: Float[Array, " units"]
+    """the largest absolute value; 1 where all are zero"""
+    mean: Float[Array, " units"]
+    variance: Float[Array, " units"]
+
+
+class Counts(NamedTuple):
+    """A histogram of the first examples' entries, the outermost bins taking what lies beyond."""
+
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    counts: Integer[Array, " bins"]
+
+
+class Directions(NamedTuple):
+    """The mean of the examples' directions, and how many have one (are not zero)."""
+
+    mean: Float[Array, " units"]
+    count: Integer[Array, ""]
+    squares: Float[Array, ""]
+    """the mean squared cosine over all pairs of the first examples, each with itself among them"""
+
+
+class Output(NamedTuple):
+    """Of logits: each class's mean, and means over examples of variance and largest probability."""
+
+    class_means: Float[Array, " vocab"]
+    variance: Float[Array, ""]
+    largest_probability: Float[Array, ""]
+
+
+class Signal(NamedTuple):
+    """One array of (examples, units), measured."""
+
+    sums: UnitSums
+    counts: Counts | None
+    directions: Directions | None
+
+
+class Ends(NamedTuple):
+    """Pre-activations beyond the ends of an activation, by unit, and the map of the first ones."""
+
+    low: Integer[Array, " units"]
+    high: Integer[Array, " units"]
+    map: Int8[Array, "examples units"]
+
+
+class LayerMeasures(NamedTuple):
+    """One layer's arrays, measured; None for what it has not."""
+
+    preactivation: Signal
+    normalised: Signal | None
+    activation: Signal | None
+    gradient: Signal | None
+    preactivation_gradient: Signal | None
+    ends: Ends | None
+
+
+class ParameterMeasures(NamedTuple):
+    """One parameter and its gradient, measured as (fan_in, units)."""
+
+    data: UnitSums
+    gradient: UnitSums | None
+    prints: Float[Array, " units"] | None
+    """fingerprints of the units' weights, and of their gradients"""
+    gradient_prints: Float[Array, " units"] | None
+
+
+def layer(
+    preactivation: Float[Array, "examples ..."],
+    normalised: Float[Array, "examples ..."] | None,
+    activation: Float[Array, "examples ..."] | None,
+    gradient: Float[Array, "examples ..."] | None,
+    preactivation_gradient: Float[Array, "examples ..."] | None,
+    flat_ends: tuple[float | None, float | None],
+) -> LayerMeasures:
+    """Measure what one layer computed; `activation` None where it has no non-linearity."""
+    before = preactivation if normalised is None else normalised
+    at_ends = None
+    if activation is not None:
+        at_ends = ends(flat(before), flat(activation), *flat_ends)
+    return LayerMeasures(
+        signal(preactivation),
+        None if normalised is None else signal(normalised),
+        None if activation is None else signal(activation),
+        None if gradient is None else signal(gradient, pairs=False),
+        None
+        if preactivation_gradient is None
+        else signal(preactivation_gradient, pairs=False, histogram=False),
+        at_ends,
+    )
+
+
+def parameter(
+    data: Float[Array, "..."], gradient: Float[Array, "..."] | None, probe: Any = None
+) -> ParameterMeasures:
+    """Measure a parameter of (fan_in, units); with a `probe` of fan-in numbers, fingerprint it."""
+    columns = data if data.ndim == 2 else flat(data, rows=1)
+    slopes = None if gradient is None else (gradient if data.ndim == 2 else flat(gradient, rows=1))
+    return ParameterMeasures(
+        unit_sums(columns),
+        None if slopes is None else unit_sums(slopes),
+        None if probe is None else fingerprints(columns, probe),
+        None if probe is None or slopes is None else fingerprints(slopes, probe),
+    )
+
+
+def signal(x: Float[Array, "examples ..."], pairs: bool = True, histogram: bool = True) -> Signal:
+    """Measure one array; with `pairs` also how alike its examples are."""
+    x = flat(x)
+    return Signal(unit_sums(x), counts(x) if histogram else None, directions(x) if pairs else None)
+
+
+def flat(x: Float[Array, "..."], rows: int | None = None) -> Float[Array, "examples units"]:
+    """x as a table of examples and units."""
+    xp = array_namespace(x)
+    return x if x.ndim == 2 and rows is None else xp.reshape(x, (rows or x.shape[0], -1))
+
+
+def unit_sums(x: Float[Array, "examples units"]) -> UnitSums:
+    """Counts, ends, mean and variance of each column."""
+    xp = array_namespace(x)
+    x = widened(x)
+    is_finite = xp.isfinite(x)
+    finite = xp.sum(xp.astype(is_finite, xp.int32), axis=0, dtype=xp.int32)
+    zeros = xp.sum(xp.astype(x == 0, xp.int32), axis=0, dtype=xp.int32)
+    x = xp.where(is_finite, x, xp.zeros_like(x))
+    lowest, highest = xp.min(x, axis=0), xp.max(x, axis=0)
+    largest = xp.maximum(xp.abs(lowest), xp.abs(highest))
+    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
+    scaled = x / largest
+    count = xp.astype(xp.where(finite > 0, finite, xp.ones_like(finite)), x.dtype)
+    mean = xp.sum(scaled, axis=0) / count
+    apart = xp.where(is_finite, scaled - mean, xp.zeros_like(x))
+    variance = xp.sum(apart * apart, axis=0) / count
+    return UnitSums(x.shape[0], finite, zeros, lowest, highest, largest, mean, variance)
+
+
+def counts(x: Float[Array, "examples units"]) -> Counts:
+    """A histogram of the first examples, around their mean."""
+    xp = array_namespace(x)
+    rows = max(1, min(x.shape[0], SAMPLED // x.shape[1]))
+    sample = xp.reshape(widened(x[:rows, :SAMPLED]), (-1,))
+    is_finite = xp.isfinite(sample)
+    # A value that is not finite, or that squares to one, would leave no bins for the others.
+    usable = is_finite & (xp.abs(sample) < 1e18)
+    number = xp.sum(xp.astype(usable, sample.dtype))
+    number = xp.where(number > 0, number, xp.ones_like(number))
+    kept = xp.where(usable, sample, xp.zeros_like(sample))
+    mean = xp.sum(kept) / number
+    apart = xp.where(usable, sample - mean, xp.zeros_like(sample))
+    reach = REACH * xp.sqrt(xp.sum(apart * apart) / number)
+    low = xp.maximum(mean - reach, xp.min(xp.where(usable, sample, mean)))
+    high = xp.minimum(mean + reach, xp.max(xp.where(usable, sample, mean)))
+    width = (high - low) / BINS
+    width = xp.where(width > 0, width, xp.ones_like(width))
+    place = xp.clip(xp.floor((kept - low) / width), 0, BINS - 1)
+    place = xp.where(is_finite, place, -xp.ones_like(place))
+    bins = xp.arange(BINS, dtype=place.dtype, device=_device(x))
+    hits = xp.astype(place[:, None] == bins[None, :], xp.int32)
+    return Counts(low, high, xp.sum(hits, axis=0, dtype=xp.int32))
+
+
+def directions(x: Float[Array, "examples units"]) -> Directions:
+    """The mean over examples of x/|x|: its square gives their mean cosine."""
+    xp = array_namespace(x)
+    x = widened(x)
+    largest = xp.max(xp.abs(x), axis=1, keepdims=True)
+    has_one = (largest > 0) & xp.isfinite(largest)
+    scaled = xp.where(has_one, x / xp.where(has_one, largest, xp.ones_like(largest)), 0.0)
+    length = xp.sqrt(xp.sum(scaled * scaled, axis=1, keepdims=True))
+    unit = scaled / xp.where(length > 0, length, xp.ones_like(length))
+    count = xp.sum(xp.astype(has_one, xp.int32), dtype=xp.int32)
+    divisor = xp.astype(xp.where(count > 0, count, xp.ones_like(count)), x.dtype)
+    cosines = unit[:PAIRED] @ xp.matrix_transpose(unit[:PAIRED])
+    return Directions(xp.sum(unit, axis=0) / divisor, count, xp.mean(cosines * cosines))
+
+
+def ends(
+    preactivation: Float[Array, "examples units"],
+    activation: Float[Array, "examples units"],
+    low: float | None,
+    high: float | None,
+) -> Ends:
+    """Which pre-activations lie beyond `low` and `high`, where the activation has such ends."""
+    xp = array_namespace(preactivation)
+    none = xp.zeros_like(preactivation, dtype=xp.bool)
+    below = none if low is None else preactivation <= low
+    above = none if high is None else preactivation >= high
+    first = slice(0, MAP_EXAMPLES)
+    codes = xp.where(activation[first] == 0, ZERO, NEITHER)
+    codes = xp.where(below[first] & (codes != ZERO), LOW, codes)
+    codes = xp.where(above[first], HIGH, codes)
+    return Ends(
+        xp.sum(xp.astype(below, xp.int32), axis=0, dtype=xp.int32),
+        xp.sum(xp.astype(above, xp.int32), axis=0, dtype=xp.int32),
+        xp.astype(codes, xp.int8),
+    )
+
+
+def output(logits: Float[Array, "examples vocab"]) -> Output:
+    """How wide logits are, and how sure of themselves."""
+    xp = array_namespace(logits)
+    logits = widened(logits)
+    highest = xp.max(logits, axis=1, keepdims=True)
+    probabilities = 1 / xp.sum(xp.exp(logits - highest), axis=1)
+    apart = logits - xp.mean(logits, axis=1, keepdims=True)
+    return Output(
+        xp.mean(logits, axis=0),
+        xp.mean(xp.mean(apart * apart, axis=1)),
+        xp.mean(probabilities),
+    )
+
+
+def fingerprints(
+    weight: Float[Array, "fan_in units"], probe: Float[Array, " fan_in"]
+) -> Float[Array, " units"]:
+    """One number for each unit, equal (but for rounding) where the units' weights are equal."""
+    xp = array_namespace(weight)
+    return xp.sum(widened(weight) * probe[:, None], axis=0)
+
+
+def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x in float32 where it is narrower."""
+    xp = array_namespace(x)
+    return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float32)
+
+
+def _device(x: Array) -> Any:
+    from array_api_compat import device
+
+    return device(x)

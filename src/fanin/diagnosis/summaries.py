@@ -1,0 +1,160 @@
+"""From the numbers of each unit, brought to the host, to what a recording says of an array."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Int8
+
+from fanin.diagnosis.measurements import Counts, Directions, Ends, UnitSums
+from fanin.diagnosis.recording import Between, Histogram, Moments, Number, Saturation
+
+# The characters of the map for the codes 0, 1, 2 and -1 of `measurements`.
+_CHARACTERS = np.frombuffer(b".+0-", np.uint8)
+
+
+def moments(sums: UnitSums, counts: Counts | None = None, scale: float = 1.0) -> Moments:
+    """The moments over all units; `scale` multiplies the entries."""
+    size = int(sums.rows) * int(np.size(sums.finite))
+    finite, mean, variance = _unit_moments(sums)
+    number = float(finite.sum())
+    at_all = number > 0
+    total_mean = float((finite * mean).sum() / number) if at_all else 0.0
+    second = float((finite * (variance + mean**2)).sum() / number) if at_all else 0.0
+    spread = float((finite * (variance + (mean - total_mean) ** 2)).sum() / number) if at_all else 0
+    largest = float(np.maximum(np.abs(sums.lowest), np.abs(sums.highest)).max(initial=0.0))
+    factor = abs(scale)
+    return Moments(
+        size=size,
+        mean=finite_number(total_mean * scale) if at_all else None,
+        std=finite_number(np.sqrt(spread) * factor) if at_all else None,
+        second_moment=finite_number(second * factor**2) if at_all else None,
+        largest=finite_number(largest * factor) if at_all else None,
+        finite_share=number / size if size else 1.0,
+        zero_share=float(np.sum(sums.zeros)) / size if size else 0.0,
+        histogram=None if counts is None else histogram(counts, scale),
+    )
+
+
+def histogram(counts: Counts, scale: float = 1.0) -> Histogram | None:
+    """The histogram, unless there was nothing to count."""
+    numbers = np.asarray(counts.counts)
+    if not numbers.sum():
+        return None
+    return Histogram(float(counts.low) * scale, float(counts.high) * scale, tuple(numbers.tolist()))
+
+
+def between(sums: UnitSums, directions: Directions) -> Between:
+    """How alike different examples are."""
+    _, mean, variance = _unit_moments(sums)
+    power = float((variance + mean**2).sum())
+    count = int(directions.count)
+    correlation = None
+    if count > 1:
+        square = float((np.asarray(directions.mean, np.float64) ** 2).sum())
+        # Each example's cosine with itself is in the square of the mean, and is taken out.
+        correlation = finite_number((count * square - 1) / (count - 1))
+    return Between(
+        correlation=correlation,
+        squared_correlation=finite_number(directions.squares) if count > 1 else None,
+        varying_share=finite_number(float(variance.sum()) / power) if power > 0 else None,
+    )
+
+
+def saturation(ends: Ends, low: Number, high: Number, sums: UnitSums) -> Saturation | None:
+    """The shares of entries at the flat ends; None for an activation without such ends."""
+    if low is None and high is None:
+        return None
+    size = max(1, int(sums.rows) * int(np.size(ends.low)))
+    return Saturation(low, high, float(np.sum(ends.low)) / size, float(np.sum(ends.high)) / size)
+
+
+def dead_units(ends: Ends, activation: UnitSums) -> tuple[int, ...]:
+    """Units that are at a flat end, or zero, for every example."""
+    low, high = np.asarray(ends.low, np.int64), np.asarray(ends.high, np.int64)
+    dead = np.maximum(low + high, np.asarray(activation.zeros)) >= int(activation.rows)
+    return indices(dead)
+
+
+def constant_units(preactivation: UnitSums) -> tuple[int, ...]:
+    """Units that have the same, finite pre-activation for every example."""
+    same = np.asarray(preactivation.lowest) == np.asarray(preactivation.highest)
+    return indices(same & (np.asarray(preactivation.finite) > 0))
+
+
+def outlying_biases(preactivation: UnitSums, bias: Float[Any, " units"]) -> tuple[int, ...]:
+    """Units whose bias outweighs all that their weighted sums ever do."""
+    bias = np.asarray(bias, np.float64)
+    low = np.asarray(preactivation.lowest, np.float64) - bias
+    high = np.asarray(preactivation.highest, np.float64) - bias
+    reach = np.maximum(np.abs(low), np.abs(high))
+    with np.errstate(invalid="ignore"):
+        return indices((np.abs(bias) > reach) & (reach > 0) & np.isfinite(reach))
+
+
+def map_rows(codes: Int8[Any, "examples units"]) -> tuple[str, ...]:
+    """The saturation map as strings; empty where nothing in it is saturated or zero."""
+    codes = np.asarray(codes)
+    if not codes.any():
+        return ()
+    return tuple(row.tobytes().decode("ascii") for row in _CHARACTERS[codes])
+
+
+def equal_groups(*fingerprints: Float[np.ndarray, " units"]) -> list[tuple[int, ...]]:
+    """Groups of two or more units whose fingerprints all agree but for rounding."""
+    if any(not np.isfinite(numbers).all() for numbers in fingerprints):
+        return []
+    labels = np.zeros(len(fingerprints[0]), np.int64)
+    for numbers in fingerprints:
+        order = np.argsort(numbers, kind="stable")
+        ordered = np.asarray(numbers, np.float64)[order]
+        scale = np.sqrt(np.mean(ordered**2)) if ordered.size else 0.0
+        apart = np.diff(ordered) > 1e-5 * scale
+        label = np.empty_like(labels)
+        label[order] = np.concatenate([[0], np.cumsum(apart)])
+        _, labels = np.unique(np.stack([labels, label]), axis=1, return_inverse=True)
+    groups = [np.flatnonzero(labels == which) for which in np.flatnonzero(np.bincount(labels) > 1)]
+    return [tuple(group.tolist()) for group in groups]
+
+
+def exact_groups(
+    groups: Sequence[tuple[int, ...]], columns: Float[Any, "fan_in units"]
+) -> tuple[tuple[int, ...], ...]:
+    """Of groups of units those, or their parts, whose columns agree bit for bit."""
+    exact: list[tuple[int, ...]] = []
+    for group in groups:
+        held = np.asarray(columns[:, np.asarray(group)])
+        _, which = np.unique(held, axis=1, return_inverse=True)
+        exact.extend(
+            tuple(unit for unit, label in zip(group, which, strict=True) if label == one)
+            for one in np.flatnonzero(np.bincount(which) > 1)
+        )
+    return tuple(sorted(exact))
+
+
+def indices(mask: Any) -> tuple[int, ...]:
+    """The places at which a mask is true."""
+    return tuple(np.flatnonzero(mask).tolist())
+
+
+def finite_number(value: Any) -> Number:
+    """The value as a Python float; None where it is not finite."""
+    number = float(value)
+    return number if np.isfinite(number) else None
+
+
+def ratio(above: Number, below: Number) -> Number:
+    """The quotient, where there is one."""
+    if above is None or below is None or below == 0.0:
+        return None
+    return finite_number(above / below)
+
+
+def _unit_moments(
+    sums: UnitSums,
+) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
+    """Count, mean and variance by unit, unscaled, in float64."""
+    largest = np.asarray(sums.largest, np.float64)
+    mean = np.asarray(sums.mean, np.float64) * largest
+    variance = np.asarray(sums.variance, np.float64) * largest**2
+    return np.asarray(sums.finite, np.int64), mean, variance
