@@ -1,6 +1,8 @@
 """Gains by quadrature, held against the published and computed figures."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -42,6 +44,15 @@ TABLE = {
     "silu": (1.67653, 1.62332, 1.173, 1.0666),
     "sigmoid": (1.84623, 4.72265, 0.106, 0.1528),
 }
+
+
+def test_theory_needs_no_framework():
+    script = (
+        "import sys; from fanin.theory import *; exact_gains(ACTIVATIONS['tanh']); "
+        "print(*{'jax', 'torch'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.strip()) == (0, ""), found.stderr
 
 
 @pytest.mark.parametrize("name", TABLE)

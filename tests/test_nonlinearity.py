@@ -30,7 +30,7 @@ def test_the_known_activations_stay_finite_far_out(name):
 
 
 def test_an_unknown_name_is_met_with_the_nearest():
-    with pytest.raises(OptionError, match="activation 'Rellu' is not known .* did you mean relu"):
+    with pytest.raises(OptionError, match=r"activation 'Rellu' is not known .* did you mean relu"):
         find_nonlinearity("Rellu")
 
 

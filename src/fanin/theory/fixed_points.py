@@ -85,9 +85,10 @@ def fixed_point(
     if abs(first) <= 1e-10 * start:
         return found(start)
     here = start
-    while _DECAYED < here < _GROWN:
+    # With a bias variance the way down has its own end; without one it counts as ended.
+    while here < _GROWN if first > 0.0 else here > _DECAYED or bias_variance > 0.0:
         before, here = here, here * 1.5 if first > 0.0 else here / 1.5
-        # The map never falls below the bias variance: that is where a way down ends.
+        # The map never falls below the bias variance.
         here = max(here, 0.999 * bias_variance)
         try:
             change = excess(here)

@@ -36,7 +36,8 @@ class Nonlinearity:
     Both take a one-dimensional float64 array (of 512 or 16,384 numbers, always) and return an array
     of the same length, each entry from the entry at its place. They may come from NumPy or from any
     framework. What they return in float32 is used, and the results are then good to about five
-    digits instead of ten.
+    digits instead of ten. The derivative is taken as given: it is what a backward pass multiplies
+    by, also where f has a step, or the derivative is a stand-in.
     """
 
     name: str
