@@ -238,7 +238,7 @@ def text(words):
         (put("network", "embedding", 2.0), r"at `\$\.network"),
         (put("network", "embedding", True), "with the embedding True"),
         (put("network", "embedding", "2"), "with the embedding '2'"),
-        (put("network", "block", -3), "block must be 1 or more"),
+        (put("network", "block", -3), "block must be a whole number of 1"),
         (put("network", "hidden", [4, 5]), "lacks 'hidden.1.weight'"),
         (put("network", "hidden", [4] * 10**5), "more hidden layers than"),
         (put("network", "hidden", [10**30]), "number out of range|hidden"),

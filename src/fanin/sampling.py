@@ -47,8 +47,9 @@ def sample(
     """`count` words, drawn symbol by symbol; word i depends on the seed and i, not on `count`.
 
     The logits are divided by `temperature`: below 1 the likelier symbols gain, 0 always takes the
-    likeliest. Each word begins with `prefix`, and none is empty. Words are cut at twice the length
-    of the longest in the model's list, or 100 symbols. Raises OptionError for what cannot be.
+    likeliest. Each word begins with `prefix`, none ends before its first symbol, and white space
+    around it is taken off, as from the words of a list. Words are cut at twice the length of the
+    longest in the model's list, or 100 symbols. Raises OptionError for what cannot be.
     """
     if not 1 <= count <= MOST_WORDS:
         raise OptionError(f"the number of words is from 1 to {MOST_WORDS:,}; found {count}")

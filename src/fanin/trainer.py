@@ -201,15 +201,17 @@ def _origin(start: str | Path | Scheme | Model, activation: Activation | None) -
 def _network(origin: Scheme | Model, vocabulary: int, sizes: Sizes) -> Network:
     if isinstance(origin, Scheme):
         return CharacterMLP(vocabulary, **sizes)
-    described = origin.network.describe()
     for name, size in sizes.items():
-        found = described.get(name)
-        if size != found and size != getattr(origin.network, name, None):
+        if size != (found := getattr(origin.network, name, None)):
             raise OptionError(
-                f"{name} is {size!r}, and the model to start from has {found!r}; "
+                f"{name} is {_shown(size)}, and the model to start from has {_shown(found)}; "
                 f"leave {name} out to start from it"
             )
     return origin.network
+
+
+def _shown(size: object) -> str:
+    return ",".join(map(str, size)) if isinstance(size, tuple) else str(size)  # pyright: ignore
 
 
 def _corpus(words: Words, vocabulary: Vocabulary, block: int, split_seed: int) -> Corpus:
@@ -224,12 +226,16 @@ def _check_memory(
     network: Network, words: Words, vocabulary: Vocabulary, options: TrainingOptions
 ) -> None:
     """Raises OptionError where the run cannot fit in this machine's memory, by a low estimate."""
-    widths = sum(parameter.shape[-1] for parameter in network.parameters)
+    widths = sum(
+        parameter.shape[-1] for parameter in network.parameters if len(parameter.shape) > 1
+    )
     examples = sum(map(len, words.words)) + len(words.words)
     needs = {
         "the parameters": network.parameter_count * _FLOAT * _COPIES,
         "a batch's activations": max(options.batch, min(BLOCK, examples)) * widths * _FLOAT,
-        "the contexts": examples * network.block * vocabulary.dtype.itemsize,
+        f"contexts of {network.block:,} symbols (block)": examples
+        * network.block
+        * vocabulary.dtype.itemsize,
         "a loss for each step": options.steps * _FLOAT,
     }
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

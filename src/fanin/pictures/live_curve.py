@@ -46,7 +46,8 @@ class LiveCurve:
         figure.set_x_limits(0, self._steps)
         figure.plot([x for x, _ in points], [y for _, y in points])
         figure.plot([0, self._steps], [self._uniform] * 2)
-        return f"{figure.show()}\nbatch loss by step, smoothed; the level line is log V\n"
+        text = f"{figure.show()}\nbatch loss by step, smoothed; the level line is log V\n"
+        return "".join(f"{line[:width]}\n" for line in text.splitlines())
 
 
 def _step(value: Any, _next: Any) -> str:

@@ -61,8 +61,8 @@ def loss_figure(history: History, uniform: float, *, title: str = "") -> Figure:
     axes.axhline(uniform, color=GREY, linewidth=1, linestyle="--", label="log V, a blind guess")
 
     late = history.batch_losses.size * _EARLY
-    settled = [smooth.low, smooth.high[smooth.steps > late], losses[steps > late], [uniform]]
-    settled.append(losses[:1][losses[:1] < _NEAR * uniform])
+    settled = [line[smooth.steps > late] for line in (smooth.low, smooth.high)]
+    settled += [losses[steps > late], losses[:1][losses[:1] < _NEAR * uniform], [uniform]]
     bottom, top = _range(np.concatenate(settled))
     axes.set_ylim(bottom, top)
     if losses.size and losses[0] > top:
