@@ -2,12 +2,15 @@
 
 # The modules of operations add their methods to `Value` when they are imported.
 from fanin.autograd import activations, indexing, normalisation, operations
-from fanin.autograd.evaluate import Evaluation, evaluate, topological_order
+from fanin.autograd.evaluate import Evaluation, evaluate
+from fanin.autograd.indexing import IndexRangeError
+from fanin.autograd.program import topological_order
 from fanin.autograd.trace import TraceError
 from fanin.autograd.value import Value
 
 __all__ = [
     "Evaluation",
+    "IndexRangeError",
     "TraceError",
     "Value",
     "activations",

@@ -5,49 +5,26 @@ The walk is pure. It reads a graph as a *program* (what is done, in which order)
 outside one it is compiled once for each program and used again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fanin.autograd.operation import Operation, Static, is_array, static_key
-from fanin.autograd.trace import AT_TOP, TraceError, current_trace
+from fanin.autograd.arrays import is_differentiable
+from fanin.autograd.operation import Pullback, Static
+from fanin.autograd.program import Argument, Program, read_program, topological_order
+from fanin.autograd.trace import AT_TOP, current_trace
 from fanin.autograd.value import Value
 from fanin.errors import ShapeError
 
 # Beyond this a program is walked operation by operation: XLA's compile time grows with the length
 # of a program (0.8 s for 1,000 operations, 13 s for 10,000), a dispatched operation costs 10 µs.
 LONGEST_COMPILED = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An argument that is an earlier node of the program."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An argument, or a leaf's data, that is an array from outside."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One node: an operation on arguments, or a leaf (no operation, one `Input`)."""
-
-    operation: Operation | None
-    arguments: tuple[Node | Input | Static, ...]
-
-
-Program: TypeAlias = tuple[Step, ...]
 
 
 @dataclass(frozen=True)
@@ -61,167 +38,115 @@ class Evaluation:
     gradient: dict[Value, Array | None]
 
 
-def evaluate(
-    root: Value, *, gradients: bool = True, upstream: Array | float | None = None
-) -> Evaluation:
+def evaluate(root: Value, *, gradients: bool = True, upstream: Any = None) -> Evaluation:
     """Evaluate every node below `root`; stores nothing.
 
     `upstream` is the gradient that comes from above, of the root's shape; a root of one number
     does without. `gradients=False` leaves the backward walk out. Raises ValueError where a leaf
-    has no data (naming it) and where a root of many numbers lacks `upstream`; ShapeError where
-    data assigned since the graph was built do not fit; TraceError where a leaf holds what is left
-    of a trace that is over.
+    has no data (naming it); ShapeError where a root of many numbers lacks `upstream` and where
+    data assigned since the graph was built do not fit; IndexRangeError where such indices point
+    outside their range; TraceError where a node holds what is left of a trace that is over.
     """
     nodes = topological_order(root)
-    program, inputs = _read(nodes)
-    start: Array | np.ndarray | None = None
-    if gradients:
-        if upstream is None and root.size != 1:
-            raise ValueError(
-                f"{root.name} has the shape {root.shape}, and a gradient starts from one number: "
-                "take its sum or mean, or give `upstream`, an array of that shape"
-            )
-        start = _one(root.dtype) if upstream is None else jnp.asarray(upstream, root.dtype)
-    traced = any(isinstance(array, jax.core.Tracer) for array in (*inputs, start))
-    if traced or len(program) > LONGEST_COMPILED:
-        data, gradient = walk(program, inputs, start)
+    program, inputs = read_program(nodes)
+    at_top = current_trace() == AT_TOP
+    if at_top and len(program) <= LONGEST_COMPILED:
+        computed, gradient = _compiled(program, gradients)(inputs, upstream)
     else:
-        data, gradient = _compiled(program)(inputs, start)
-    return Evaluation(
-        dict(zip(nodes, data, strict=True)),
-        dict(zip(nodes, gradient, strict=True)) if gradients else {},
-    )
-
-
-def topological_order(root: Value) -> list[Value]:
-    """Every node below `root`, parents before children, `root` last."""
-    order: list[Value] = []
-    seen = {root}
-    stack: list[tuple[Value, Iterator[Value]]] = [(root, iter(root.parents))]
-    while stack:
-        node, parents = stack[-1]
-        for parent in parents:
-            if parent not in seen:
-                seen.add(parent)
-                stack.append((parent, iter(parent.parents)))
-                break
-        else:
-            order.append(node)
-            stack.pop()
-    return order
+        computed, gradient = walk(program, inputs, gradients, upstream)
+    rest = iter(computed)
+    data = {node: node.known_data() if node.made_by is None else next(rest) for node in nodes}
+    if at_top:
+        _check_indices(nodes, data)
+    return Evaluation(data, dict(zip(nodes, gradient, strict=True)) if gradients else {})
 
 
 def walk(
-    program: Program, inputs: list[Array], upstream: Array | np.ndarray | None
+    program: Program,
+    inputs: Sequence[Array | np.ndarray],
+    gradients: bool = True,
+    upstream: Any = None,
 ) -> tuple[list[Array], list[Array | None]]:
-    """Run a program forward and, given the gradient from above, backward."""
+    """Run a program forward and, if asked, backward.
+
+    Returns the data of every step but the leaves, and the gradient of every step.
+    """
+    outside = iter(inputs)
     data: list[Array] = []
-    pullbacks: list[Any] = []
-    for step in program:
-        arguments = [_fetch(argument, data, inputs) for argument in step.arguments]
-        if step.operation is None:
-            result, pullback = jnp.asarray(arguments[0]), None
-        else:
-            result, pullback = _apply(step.operation, arguments)
+    arguments: list[list[Any]] = []
+    pullbacks: list[Pullback] = []
+
+    def fetch(argument: Argument) -> Any:
+        if argument is None:
+            return jnp.asarray(next(outside))
+        return argument.setting if isinstance(argument, Static) else data[argument]
+
+    for operation, places in program:
+        arguments.append([fetch(place) for place in places])
+        result, pullback = (
+            operation.apply(arguments[-1]) if operation else (arguments[-1][0], _no_parents)
+        )
         data.append(result)
         pullbacks.append(pullback)
+    computed = [array for array, step in zip(data, program, strict=True) if step.operation]
+    if not gradients:
+        return computed, []
 
     gradient: list[Array | None] = [None] * len(program)
-    if upstream is None:
-        return data, gradient
-    gradient[-1] = jnp.broadcast_to(upstream, data[-1].shape)
-    for index in reversed(range(len(program))):
-        above, pullback = gradient[index], pullbacks[index]
-        if above is None or pullback is None:
+    gradient[-1] = _from_above(program, data[-1], upstream)
+    for step in reversed(range(len(program))):
+        above, (operation, places) = gradient[step], program[step]
+        if above is None or operation is None:
             continue
-        parts = pullback(above)
-        if not isinstance(parts, tuple):
-            parts = (parts,)
-        for argument, part in zip(program[index].arguments, parts, strict=False):
-            if isinstance(argument, Node) and part is not None:
-                _check_gradient(program[index], part, data[argument.index])
-                sofar = gradient[argument.index]
-                gradient[argument.index] = part if sofar is None else sofar + part
-    for index, array in enumerate(data):
-        if gradient[index] is None and jnp.issubdtype(array.dtype, jnp.inexact):
-            gradient[index] = jnp.zeros_like(array)
-    return data, gradient
+        parts = operation.pull(pullbacks[step], above, arguments[step])
+        for place, part in zip(places, parts, strict=True):
+            if isinstance(place, int) and part is not None:
+                sofar = gradient[place]
+                gradient[place] = part if sofar is None else sofar + part
+    for step, array in enumerate(data):
+        if gradient[step] is None and is_differentiable(array.dtype):
+            gradient[step] = jnp.zeros_like(array)
+    return computed, gradient
 
 
-@lru_cache
-def _one(dtype: Any) -> np.ndarray:
-    return np.ones((), dtype)
+def _no_parents(above: Array) -> tuple[()]:
+    return ()
+
+
+def _from_above(program: Program, result: Array, upstream: Any) -> Array:
+    operation = program[-1].operation
+    name = operation.name if operation else "the value"
+    shape = list(result.shape)
+    if not is_differentiable(result.dtype):
+        raise TypeError(
+            f"{name} is of type {result.dtype}, and only floating numbers have gradients"
+        )
+    if upstream is None:
+        if result.size != 1:
+            raise ShapeError(
+                f"{name} has the shape {shape}, and a gradient starts from one number: take its "
+                "sum or mean, or give `upstream`, an array of that shape"
+            )
+        return jnp.ones_like(result)
+    found = np.shape(upstream)
+    if found not in (result.shape, ()):
+        raise ShapeError(
+            f"{name} has the shape {shape}, and so must `upstream`; found {list(found)}"
+        )
+    return jnp.broadcast_to(jnp.asarray(upstream, result.dtype), result.shape)
+
+
+def _check_indices(nodes: Sequence[Value], data: dict[Value, Array]) -> None:
+    # Indices that are nodes may have been assigned or computed since the graph was built.
+    for node in nodes:
+        prepare = node.made_by.prepare if node.made_by else None
+        if prepare and not all(is_differentiable(data[p].dtype) for p in node.parents):
+            prepare(*(data[a] if isinstance(a, Value) else a for a in node.arguments))
 
 
 @lru_cache(maxsize=256)
-def _compiled(program: Program) -> Any:
-    def run(inputs: list[Array], upstream: Array | None) -> Any:
-        return walk(program, inputs, upstream)
+def _compiled(program: Program, gradients: bool) -> Any:
+    def run(inputs: list[Array], upstream: Any) -> Any:
+        return walk(program, inputs, gradients, upstream)
 
     return jax.jit(run)
-
-
-def _fetch(argument: Node | Input | Static, data: list[Array], inputs: list[Array]) -> Any:
-    if isinstance(argument, Node):
-        return data[argument.index]
-    if isinstance(argument, Input):
-        return inputs[argument.index]
-    return argument.setting
-
-
-def _apply(operation: Operation, arguments: list[Any]) -> tuple[Array, Any]:
-    try:
-        return operation.rule(*arguments)
-    except (TypeError, ValueError) as error:
-        # Checked when the graph was built, so data of another shape were assigned since.
-        raise operation.misfit([a for a in arguments if is_array(a)], error) from error
-
-
-def _check_gradient(step: Step, part: Array, data: Array) -> None:
-    if part.shape != data.shape:
-        assert step.operation is not None
-        raise ShapeError(
-            f"{step.operation.name}: its pullback returned a gradient of shape "
-            f"{list(part.shape)} for an argument of shape {list(data.shape)}"
-        )
-
-
-def _read(nodes: list[Value]) -> tuple[Program, list[Array]]:
-    """Split a graph into what is done (hashable) and the arrays that it is done to."""
-    place: dict[Value, Node] = {}
-    inputs: list[Array] = []
-    program: list[Step] = []
-    for node in nodes:
-        operation = node.made_by
-        arguments: list[Node | Input | Static] = []
-        for argument in _settled_arguments(node):
-            if isinstance(argument, Value):
-                arguments.append(place[argument])
-            elif operation is None or is_array(argument):
-                arguments.append(Input(len(inputs)))
-                inputs.append(argument)
-            else:
-                arguments.append(static_key(operation.name, argument))
-        place[node] = Node(len(program))
-        program.append(Step(operation, tuple(arguments)))
-    return tuple(program), inputs
-
-
-def _settled_arguments(node: Value) -> tuple[Any, ...]:
-    operation = node.made_by
-    if operation is None:
-        return (_leaf_data(node),)
-    if operation.prepare is not None and any(p.is_index_leaf for p in node.parents):
-        return operation.prepare(*node.arguments)  # indices may have been assigned since
-    return node.arguments
-
-
-def _leaf_data(leaf: Value) -> Array:
-    if leaf.data is None:
-        raise ValueError(f"the value {leaf.name} has no data; assign {leaf.name}.data first")
-    if isinstance(leaf.data, jax.core.Tracer) and current_trace() == AT_TOP:
-        raise TraceError(
-            f"the value {leaf.name} was made inside a JAX transformation that is over; "
-            "return its data from the transformed function and make a new Value of them"
-        )
-    return leaf.data

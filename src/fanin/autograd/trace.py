@@ -1,5 +1,6 @@
 """Which JAX trace a node belongs to, and the error when two are mixed."""
 
+from jax.core import eval_context
 from jax.extend.core import get_opaque_trace_state
 
 from fanin.errors import FaninError
@@ -14,5 +15,7 @@ def current_trace() -> object:
     return get_opaque_trace_state()
 
 
-AT_TOP = current_trace()
-"""The token outside every JAX transformation."""
+# This module may be imported for the first time inside a function that is being traced.
+with eval_context():
+    AT_TOP = current_trace()
+    """The token outside every JAX transformation."""

@@ -3,17 +3,21 @@
 import math
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import jax.numpy as jnp
 from jax import Array
 
-from fanin.autograd.operation import Operation, Rule, Shape, is_array
+from fanin.autograd.arrays import as_array, is_array
+from fanin.autograd.operation import Operation, Rule, Shape
 from fanin.autograd.trace import TraceError, current_trace
 
 if TYPE_CHECKING:
     from fanin.autograd.drawing import Graph
     from fanin.autograd.profile import Profile
+
+OPERATIONS: dict[str, Operation] = {}
+"""Every registered operation by name."""
 
 
 class Value:
@@ -41,30 +45,28 @@ class Value:
         "grad",
         "made_by",
         "name",
+        "parents",
     )
 
     def __init__(self, data: Any = None, *, name: str | None = None) -> None:
         self.name = name or "leaf"
         self.made_by: Operation | None = None
         self.arguments: tuple[Any, ...] = ()
+        self.parents: tuple[Value, ...] = ()
         self.grad: Array | None = None
         self._trace = current_trace()
         self._shape: Shape | None = None
-        self._data: Array | None = None
-        if data is not None:
-            self.data = data
+        self._data: Array | None = None if data is None else _as_data(self.name, data)
 
     @classmethod
-    def _of(cls, operation: Operation, arguments: tuple[Any, ...]) -> Self:
+    def _of(cls, operation: Operation, /, *positional: Any, **named: Any) -> "Value":
+        arguments = operation.bind(positional, named)
         node = cls(name=operation.name)
         node.made_by = operation
-        node.arguments = arguments
-        node._shape = operation.result_of([_shape_of(a) for a in arguments])
+        node.arguments = tuple(_settle(operation.name, a) for a in arguments)
+        node.parents = tuple(a for a in arguments if isinstance(a, Value))
+        node._shape = operation.result_of([_shape_of(a) for a in node.arguments])
         return node
-
-    @property
-    def parents(self) -> "tuple[Value, ...]":
-        return tuple(argument for argument in self.arguments if isinstance(argument, Value))
 
     @property
     def data(self) -> Array | None:
@@ -78,8 +80,14 @@ class Value:
                 f"{self.name} is computed from {' and '.join(p.name for p in self.parents)}; "
                 "assign the data of those and call forward()"
             )
-        self._check_trace()
-        self._data = _as_array(self.name, data)
+        self._check_trace(current_trace())
+        self._data = _as_data(self.name, data)
+
+    def known_data(self) -> Array:
+        """The data; raises ValueError, naming this value, where there are none."""
+        if self._data is None:
+            raise self._no_data()
+        return self._data
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,30 +101,30 @@ class Value:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
-    def is_index_leaf(self) -> bool:
-        """Whether this is a leaf of integers, which may serve as indices."""
-        return self.made_by is None and not jnp.issubdtype(self.dtype, jnp.inexact)
-
     def _known_shape(self) -> Array | Shape:
         known = self._shape if self._data is None else self._data
         if known is None:
-            raise ValueError(f"the value {self.name} has no data; assign {self.name}.data first")
+            raise self._no_data()
         return known
 
-    def _check_trace(self) -> None:
-        if self._trace != current_trace():
+    def _no_data(self) -> ValueError:
+        if self.made_by is not None:
+            return ValueError(f"{self.name} has no data yet; call forward() on it or above it")
+        return ValueError(f"the value {self.name} has no data; assign {self.name}.data first")
+
+    def _check_trace(self, trace: object) -> None:
+        if self._trace != trace:
             raise TraceError(
                 f"the value {self.name} was made in another JAX trace than the one that stores "
                 "into it now; build the graph inside the transformed function, or use "
                 "evaluate(loss), which stores nothing"
             )
 
-    def forward(self) -> Self:
+    def forward(self) -> "Value":
         """Store the data of every node below this one; returns this node."""
         return self._evaluate(gradients=False)
 
-    def backward(self, upstream: Array | float | None = None) -> Self:
+    def backward(self, upstream: Any = None) -> "Value":
         """Store data and gradient of every node below this one; returns this node.
 
         Gradients are replaced, not added to those of an earlier call. `upstream` is the gradient
@@ -124,13 +132,14 @@ class Value:
         """
         return self._evaluate(gradients=True, upstream=upstream)
 
-    def _evaluate(self, *, gradients: bool, upstream: Array | float | None = None) -> Self:
+    def _evaluate(self, *, gradients: bool, upstream: Any = None) -> "Value":
         from fanin.autograd.evaluate import evaluate
 
         evaluation = evaluate(self, gradients=gradients, upstream=upstream)
+        trace = current_trace()
         for node in evaluation.data:  # all of them before the first is written
             if gradients or node.made_by is not None:
-                node._check_trace()
+                node._check_trace(trace)
         for node, data in evaluation.data.items():
             if node.made_by is not None:
                 node._data = data
@@ -175,14 +184,18 @@ class Value:
         def register(rule: Rule) -> Rule:
             name = rule.__name__
             if hasattr(Value, name):
+                taken = OPERATIONS.get(name)
+                own = taken is not None and taken.rule.__module__ == rule.__module__
                 raise ValueError(
                     f"Value has a method or attribute {name} already; give your operation "
-                    "another name"
+                    f"another name{f', or say del Value.{name} first' if own else ''}"
                 )
-            registered = Operation(name, rule, prepare)
+            if not name.isidentifier():
+                raise ValueError(f"an operation needs a name to be called by; found {name}")
+            registered = OPERATIONS[name] = Operation(name, rule, prepare)
 
             def method(self: Value, *positional: Any, **named: Any) -> Value:
-                return Value._of(registered, registered.bind((self, *positional), named))
+                return Value._of(registered, self, *positional, **named)
 
             setattr(Value, name, update_wrapper(method, rule))
             return rule
@@ -194,37 +207,40 @@ class Value:
         def __getattr__(self, name: str) -> "Callable[..., Value]": ...
 
     def __add__(self, other: Any) -> "Value":
-        return self.add(_as_value(other))
+        return Value._of(OPERATIONS["add"], self, other)
 
     def __radd__(self, other: Any) -> "Value":
-        return _as_value(other).add(self)
+        return Value._of(OPERATIONS["add"], other, self)
 
     def __sub__(self, other: Any) -> "Value":
-        return self.subtract(_as_value(other))
+        return Value._of(OPERATIONS["subtract"], self, other)
 
     def __rsub__(self, other: Any) -> "Value":
-        return _as_value(other).subtract(self)
+        return Value._of(OPERATIONS["subtract"], other, self)
 
     def __mul__(self, other: Any) -> "Value":
-        return self.multiply(_as_value(other))
+        return Value._of(OPERATIONS["multiply"], self, other)
 
     def __rmul__(self, other: Any) -> "Value":
-        return _as_value(other).multiply(self)
+        return Value._of(OPERATIONS["multiply"], other, self)
 
     def __truediv__(self, other: Any) -> "Value":
-        return self.divide(_as_value(other))
+        return Value._of(OPERATIONS["divide"], self, other)
 
     def __rtruediv__(self, other: Any) -> "Value":
-        return _as_value(other).divide(self)
+        return Value._of(OPERATIONS["divide"], other, self)
 
     def __matmul__(self, other: Any) -> "Value":
-        return self.matmul(_as_value(other))
+        return Value._of(OPERATIONS["matmul"], self, other)
 
     def __rmatmul__(self, other: Any) -> "Value":
-        return _as_value(other).matmul(self)
+        return Value._of(OPERATIONS["matmul"], other, self)
+
+    def __pow__(self, exponent: Any) -> "Value":
+        return Value._of(OPERATIONS["power"], self, exponent)
 
     def __neg__(self) -> "Value":
-        return self * -1.0
+        return Value._of(OPERATIONS["multiply"], self, -1)
 
     # NumPy arrays leave `array + value` to the value.
     __array_ufunc__ = None
@@ -236,22 +252,25 @@ class Value:
         return f"Value({self.name}{made}: {shape})"
 
 
-def _as_value(operand: Any) -> Value:
-    return operand if isinstance(operand, Value) else Value(operand, name="constant")
-
-
-def _as_array(name: str, data: Any) -> Array:
-    if isinstance(data, Array):
-        return data
+def _as_data(name: str, data: Any) -> Array:
     if isinstance(data, Value):
         raise TypeError(f"{name}: a Value was given as data; use it as it is, or its .data")
-    try:
-        return jnp.asarray(data)
-    except (TypeError, ValueError, OverflowError) as error:
+    data = as_array(name, data)
+    return data if isinstance(data, Array) else jnp.asarray(data)
+
+
+def _settle(operation: str, argument: Any) -> Any:
+    """An argument as a node keeps it."""
+    if isinstance(argument, Value):
+        return argument
+    if is_array(argument):
+        return as_array(operation, argument)
+    if isinstance(argument, tuple | list) and any(isinstance(a, Value) for a in argument):
         raise TypeError(
-            f"{name}: data must be numbers in a rectangular array; found "
-            f"{type(data).__name__} ({error})"
-        ) from None
+            f"{operation}: found Values inside a {type(argument).__name__}; give them one by one, "
+            "to a rule with *arrays"
+        )
+    return argument
 
 
 def _shape_of(argument: Any) -> Any:
