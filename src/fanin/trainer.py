@@ -26,7 +26,7 @@ from fanin.networks.layers import NormalisationKind
 from fanin.starts import SCHEMES, Scheme, find_start
 from fanin.training import History, Progress, TrainingOptions, TrainingState, mean_loss, train
 from fanin.training.evaluation import BLOCK
-from fanin.training.loop import first_state
+from fanin.training.loop import first_contexts, first_state
 
 # Parameters, their gradients and updates, and the chunk's first state, all at the same time.
 _COPIES = 4
@@ -148,7 +148,8 @@ def prepare(
         first = replace(first, statistics=origin.statistics)
         name = str(start) if isinstance(start, str | Path) else f"a model ({origin.start})"
         return Run(corpus, network, first, name, options)
-    parameters = origin(network, jax.random.key(options.seed))
+    contexts = first_contexts(corpus)
+    parameters = origin(network, jax.random.key(options.seed), contexts)
     first = first_state(network, parameters, corpus, options)
     return Run(corpus, network, first, origin.name, options)
 

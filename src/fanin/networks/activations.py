@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -70,19 +71,20 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
     return function
 
 
+@lru_cache(maxsize=64)  # theory remembers its integrals by the nonlinearity's identity
 def nonlinearity_of(activation: Activation) -> Nonlinearity:
     """The activation as theory takes it; a callable is differentiated by JAX, in float64."""
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return find_nonlinearity(activation)
     function = find_activation(activation)
+    compiled = jax.jit(function), jax.jit(jax.grad(lambda x: function(x).sum()))
 
-    # At compile time, so that a start may be drawn inside `jax.jit`.
-    def values(x: Any) -> Any:
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            return np.asarray(function(jnp.asarray(x)))
+    def at(which: int) -> Callable[[Any], Any]:
+        def values(x: Any) -> Any:
+            # At compile time, so that a start may be drawn inside `jax.jit`.
+            with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+                return np.asarray(compiled[which](jnp.asarray(x)))
 
-    def slopes(x: Any) -> Any:
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            return np.asarray(jax.grad(lambda x: function(x).sum())(jnp.asarray(x)))
+        return values
 
-    return Nonlinearity(activation_name(activation), values, slopes)
+    return Nonlinearity(activation_name(activation), at(0), at(1))

@@ -12,7 +12,7 @@ from fanin.training.record import TrainingState
 
 
 class Diverged(FaninError):
-    """A loss or a parameter is no longer finite.
+    """A loss, a parameter or what the optimiser remembers is no longer finite.
 
     `step` is the step in which it happened, `place` where in the network it began, `state` the
     last state before it.
@@ -35,6 +35,8 @@ def first_not_finite(
     targets: Integer[Any, " batch"],
 ) -> str:
     """Where the first number that is not finite arises in a step, in the order of computation."""
+    # In the order of the network: that of the dictionary is the alphabet's, after a compiled step.
+    parameters = {declared.name: parameters[declared.name] for declared in network.parameters}
     for name, array in parameters.items():
         if not np.isfinite(array).all():
             return f"the parameter {name} was not finite before it"
@@ -53,4 +55,4 @@ def first_not_finite(
     for name, value in reversed(values.items()):
         if not np.isfinite(np.asarray(evaluation.gradient[value])).all():
             return f"the gradient of the parameter {name} is the first that is not finite"
-    return "the update made a parameter overflow while its gradient was finite"
+    return "the update overflowed while all gradients were finite"

@@ -1,7 +1,6 @@
 """The mean loss over a whole set of examples, in blocks of one size."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Integer
 
+from fanin.autograd.indexing import check_indices
 from fanin.corpus import Examples
+from fanin.errors import ShapeError
 from fanin.networks import Network, Parameters, Statistics
 
 # The activations of a block stay in the cache at the usual widths, and in memory at any.
@@ -44,11 +45,26 @@ def mean_loss(
     examples: Examples | Blocks,
     statistics: Statistics | None = None,
 ) -> float:
-    """The mean cross-entropy over all examples, in nats per symbol; NaN where there are none."""
-    blocks = examples if isinstance(examples, Blocks) else Blocks.of(examples)
+    """The mean cross-entropy over all examples, in nats per symbol; NaN where there are none.
+
+    Raises ShapeError and IndexRangeError for examples that are not of the network's block and
+    vocabulary; `Blocks` are taken as they are. A network with batch normalisation takes the
+    `statistics` that training has gathered.
+    """
+    if isinstance(examples, Blocks):
+        blocks = examples
+    else:
+        if examples.contexts.shape[1] != network.block:
+            raise ShapeError(
+                f"the examples have contexts of {examples.contexts.shape[1]} symbols; the network "
+                f"reads {network.block}"
+            )
+        for indices in (examples.contexts, examples.targets):
+            check_indices("mean_loss", indices, network.vocabulary)
+        blocks = Blocks.of(examples)
     if blocks.count == 0:
         return float("nan")
-    totals = _losses_by_block(
+    totals = _compiled(
         network,
         dict(parameters),
         dict(statistics or {}),
@@ -59,8 +75,7 @@ def mean_loss(
     return float(np.asarray(totals, np.float64).sum() / blocks.count)
 
 
-@partial(jax.jit, static_argnums=0)
-def _losses_by_block(
+def losses_by_block(
     network: Network,
     parameters: Parameters,
     statistics: Statistics,
@@ -68,6 +83,7 @@ def _losses_by_block(
     targets: Integer[Array, "blocks examples"],
     count: int,
 ) -> Float[Array, " blocks"]:
+    """The summed loss of each block, its first `count` examples of all blocks counted."""
     size = targets.shape[1]
 
     def total(block: tuple[Array, Array, Array]) -> Array:
@@ -79,3 +95,6 @@ def _losses_by_block(
 
     firsts = jnp.arange(targets.shape[0]) * size
     return jax.lax.map(total, (contexts, targets, firsts))
+
+
+_compiled = jax.jit(losses_by_block, static_argnums=0)

@@ -1,6 +1,7 @@
 """The training loop: it yields records, and whoever consumes them shows or stores them."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Integer
 
 from fanin.corpus import Corpus
+from fanin.errors import ShapeError
 from fanin.networks import Network, Parameters, initial_statistics
 from fanin.training.divergence import Diverged, first_not_finite
 from fanin.training.evaluation import Blocks, mean_loss
@@ -36,9 +39,11 @@ def train(
 
     The first record is that of step 0, with the dev loss of the start. With `state` (that of an
     earlier record) the run goes on from there, bit for bit as if it had not been stopped. Closing
-    the iterator stops the run. Raises Diverged when a loss or a parameter is no longer finite.
+    the iterator stops the run. Raises Diverged when a loss or the state is no longer finite, and
+    ShapeError where network and corpus do not belong together.
     """
     options = options or TrainingOptions()
+    _check_fit(network, corpus)
     began = time.perf_counter()
     contexts, targets = jnp.asarray(corpus.train.contexts), jnp.asarray(corpus.train.targets)
     dev = Blocks.of(corpus.dev)
@@ -87,7 +92,7 @@ def train(
         after, chunk, finite = call(now, count)
         chunk = np.asarray(chunk)[:count]
         if not (finite and np.isfinite(chunk).all()):
-            raise _divergence(network, corpus, options, call, now, chunk)
+            raise _divergence(network, corpus, options, call, now, count)
         seconds = time.perf_counter() - called
         losses.append(chunk)
         now, step = after, step + count
@@ -102,13 +107,31 @@ def first_state(
     network: Network, parameters: Parameters, corpus: Corpus, options: TrainingOptions
 ) -> TrainingState:
     """The state at step 0: the start, and statistics from some training examples."""
-    sample = corpus.train.contexts[:4096].astype(np.int32)
     return TrainingState(
         0,
         dict(parameters),
-        initial_statistics(network, parameters, sample),
+        initial_statistics(network, parameters, first_contexts(corpus)),
         options.update_rule.transformation().init(dict(parameters)),
     )
+
+
+def first_contexts(corpus: Corpus) -> Integer[np.ndarray, "examples block"]:
+    """Some training contexts, for what has to look at data before the first step."""
+    return corpus.train.contexts[:4096].astype(np.int32)
+
+
+def _check_fit(network: Network, corpus: Corpus) -> None:
+    # In a compiled program JAX moves an index that is out of range into it and says nothing.
+    if network.vocabulary != len(corpus.vocabulary):
+        raise ShapeError(
+            f"the network is for a vocabulary of {network.vocabulary} and the corpus has one of "
+            f"{len(corpus.vocabulary)}; make the network with vocabulary={len(corpus.vocabulary)}"
+        )
+    if network.block != corpus.block:
+        raise ShapeError(
+            f"the network reads a block of {network.block} and the corpus has blocks of "
+            f"{corpus.block}; make one of them with the other's block"
+        )
 
 
 def _state(now: dict[str, Any]) -> TrainingState:
@@ -126,16 +149,17 @@ def _divergence(
     options: TrainingOptions,
     call: Any,
     first: dict[str, Any],
-    losses: np.ndarray,
+    count: int,
 ) -> Diverged:
-    """Replay a chunk from its first state up to the step that went wrong."""
-    bad = np.flatnonzero(~np.isfinite(losses))
-    # All losses finite but not the parameters: the last update did it.
-    index = int(bad[0]) if bad.size else len(losses) - 1
-    before, _, finite = call(first, index)
-    if not finite and index > 0:
-        index -= 1
-        before, _, _ = call(first, index)
+    """Replay a chunk of so many steps from its first state up to the step that went wrong."""
+
+    def went_wrong(done: int) -> bool:
+        _, losses, finite = call(first, done)
+        return not (finite and np.isfinite(losses[:done]).all())
+
+    # What is not finite stays so. A loss may come long after it: a rare symbol's row, say.
+    sound = bisect_left(range(1, count), True, key=went_wrong)
+    before, _, _ = call(first, sound)
     step = int(before["step"])
     examples = np.asarray(
         draw_examples(batch_key(options.seed), step, options.batch, len(corpus.train))

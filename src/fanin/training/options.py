@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from fanin.errors import OptionError
 from fanin.training.optimiser import Optimiser, OptimiserName
@@ -44,9 +44,13 @@ class TrainingOptions:
             ("seed", 0, 2**32 - 1),
             ("warm_up", 0, 10**9),
         ):
-            number = getattr(self, name)
-            if number is not None and not least <= number <= most:
-                raise OptionError(f"{name} must be from {least} to {most}; found {number}")
+            number: Any = getattr(self, name)
+            if number is None and name == "eval_every":
+                continue
+            if not isinstance(number, int) or not least <= number <= most:
+                raise OptionError(
+                    f"{name} must be from {least} to {most}, a whole number; found {number}"
+                )
         for name, known in (
             ("schedule", get_args(Schedule)),
             ("optimiser", get_args(OptimiserName)),

@@ -1,7 +1,6 @@
 """One training step, and many of them as one compiled program."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -63,8 +62,7 @@ def draw_examples(
     return jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, count)
 
 
-@partial(jax.jit, static_argnames=("network", "batch", "schedule", "optimiser"))
-def train_steps(
+def advance(
     network: Network,
     batch: int,
     schedule: Schedule,
@@ -81,7 +79,7 @@ def train_steps(
     """Train `count` steps, at most `steps_at_once(batch)`, from the state's step on.
 
     `steps` is the length of the whole run, which the schedule hangs on. Returns the state after
-    them, the loss of each (zeros after `count`) and whether all parameters are finite. The number
+    them, the loss of each (zeros after `count`) and whether all of the state is finite. The number
     of steps is an argument and no part of the program, so how a run is cut into calls changes no
     bit of it.
     """
@@ -109,7 +107,11 @@ def train_steps(
 
     begin = (state["parameters"], state["statistics"], state["optimiser"], jnp.zeros(at_once))
     parameters, statistics, memory, losses = jax.lax.fori_loop(0, count, step, begin)
-    finite = jnp.all(jnp.array([jnp.isfinite(array).all() for array in parameters.values()]))
+    finite = jnp.all(
+        jnp.array(
+            [jnp.isfinite(a).all() for a in jax.tree.leaves((parameters, statistics, memory))]
+        )
+    )
     after = {
         "step": first + count,
         "parameters": parameters,
@@ -117,6 +119,10 @@ def train_steps(
         "optimiser": memory,
     }
     return after, losses, finite
+
+
+train_steps = jax.jit(advance, static_argnames=("network", "batch", "schedule", "optimiser"))
+"""`advance`, compiled."""
 
 
 def steps_at_once(batch: int) -> int:
