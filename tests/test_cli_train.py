@@ -219,6 +219,16 @@ def test_training_on_from_a_model_file(folder, capsys):
     assert "hidden is 9, and the model to start from has 4;" in message
 
 
+def test_names_of_files_that_are_no_unicode(folder, capsysbinary):
+    words = os.fsdecode(b"w\xff.txt")
+    (folder / words).write_text("\n".join(NAMES))
+    out = os.fsdecode(b"m\xfe")
+    arguments = [words, "--out", out, "--steps", "1", "--hidden", "4", "--json"]
+    assert main(["train", *arguments]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["file"] == "m\\udcfe"
+    assert load_model(out).words.source == "w\\udcff.txt"
+
+
 def test_choices_are_those_of_the_library():
     assert get_args(Schedule) == get_args(training_options.Schedule)
     assert issubclass(training_options.OptionError, FaninError)

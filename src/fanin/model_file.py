@@ -94,10 +94,10 @@ def save_model(model: Model, path: str | Path) -> None:
         format=FORMAT,
         network=model.network.describe(),
         symbols=list(model.vocabulary.symbols),
-        words_source=model.words.source,
+        words_source=_in_unicode(model.words.source),
         duplicates=model.words.duplicates,
         split_seed=model.split_seed,
-        start=model.start,
+        start=_in_unicode(model.start),
         options=model.options,
         dev_steps=list(model.history.dev_steps),
         dev_losses=list(model.history.dev_losses),
@@ -130,6 +130,11 @@ def load_model(path: str | Path, *, activation: Activation | None = None) -> Mod
         return _model(tensors, content, activation)
     except (FaninError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(f"{path}: {error}") from None
+
+
+def _in_unicode(name: str) -> str:
+    """The name of a file may hold bytes that are no UTF-8; JSON may not."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _model(tensors: dict[str, np.ndarray], content: bytes, activation: Activation | None) -> Model:

@@ -5,9 +5,12 @@ user can mend, after one message and with nothing written; 70 for a fault of fan
 an interrupt.
 """
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -58,10 +61,7 @@ app.register_install_completion_command(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # A symbol that the terminal's encoding lacks is no reason to lose a result.
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -71,13 +71,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("fanin: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Python would flush standard output once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _drop_output()
+            return _complain(f"the results cannot be written: {error.strerror}")
         _report(error)
         return FAULT
     return code
+
+
+def _prepare_streams() -> None:
+    # Python has no stream where the shell closed it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A symbol that the terminal's encoding lacks is no reason to lose a result.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Python would flush standard output once more at its exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: Sequence[str]) -> int:

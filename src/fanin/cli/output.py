@@ -19,7 +19,7 @@ def print_json(schema: str, fields: Mapping[str, Any]) -> None:
     import msgspec
 
     nonfinite: list[str] = []
-    whole = {"schema": schema, **_finite(fields, "", nonfinite), "nonfinite": nonfinite}
+    whole = {"schema": schema, **_plain(fields, "", nonfinite), "nonfinite": nonfinite}
     sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.encode(whole) + b"\n")
 
@@ -34,12 +34,14 @@ def printable(text: str) -> str:
     )
 
 
-def _finite(value: Any, path: str, nonfinite: list[str]) -> Any:
+def _plain(value: Any, path: str, nonfinite: list[str]) -> Any:
     if isinstance(value, Mapping):
-        return {k: _finite(v, f"{path}.{k}".lstrip("."), nonfinite) for k, v in value.items()}
+        return {k: _plain(v, f"{path}.{k}".lstrip("."), nonfinite) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v, f"{path}.{i}".lstrip("."), nonfinite) for i, v in enumerate(value)]
+        return [_plain(v, f"{path}.{i}".lstrip("."), nonfinite) for i, v in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         nonfinite.append(path)
         return None
+    if isinstance(value, str):  # the name of a file may hold bytes that are no UTF-8
+        return value.encode("utf-8", "backslashreplace").decode()
     return value

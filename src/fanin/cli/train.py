@@ -97,7 +97,7 @@ def train(
     words
         Text file of one word a line, - for standard input; left out: US given names.
     start
-        fanin, normal, uniform-logits, fan-in, published; or a model file to train on from.
+        fanin, normal, uniform-logits, fan-in, published and more; or a model file to go on from.
     embedding
         Numbers that stand for one symbol.
     block
