@@ -1,0 +1,286 @@
+"""What a race found, as it found it: an append-only file of JSON lines that survives any fault.
+
+Each line is one JSON object `{"line":N,"event":{…},"crc":"…"}`: the lines counted from 1, and the
+CRC-32, in hexadecimal, of all bytes of the line before `,"crc"`. The first event says which race
+it is; NaN and infinity are null.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, final
+
+import msgspec
+
+from fanin.atomic_file import reason
+from fanin.errors import FaninError
+from fanin.race.events import SCHEMA, Event, Finished, Later, Number, Opening, Resumed, RunName
+from fanin.race.machine import Machine
+
+_LINE = re.compile(rb'(\{"line":(\d{1,18}),"event":(.*)),"crc":"([0-9a-f]{8})"\}')
+
+
+class RecordError(FaninError):
+    """A record that cannot be read, written or gone on with."""
+
+
+@final
+@dataclass(frozen=True)
+class RecordedRace:
+    """The whole lines of a record. `dropped` says what else was in the file, if anything."""
+
+    opening: Opening
+    events: tuple[Later, ...]
+    dropped: str | None = None
+    whole_bytes: int = 0
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Those that the race ran on, in turn; between unlike ones numbers may differ."""
+        resumed = (event.machine for event in self.events if isinstance(event, Resumed))
+        return (self.opening.machine, *resumed)
+
+    def finished(self) -> dict[RunName, Finished]:
+        """The runs that are through."""
+        return {event.run: event for event in self.events if isinstance(event, Finished)}
+
+    def losses(
+        self, which: Literal["test_loss", "dev_loss"] = "test_loss"
+    ) -> dict[str, tuple[Number, ...]]:
+        """Each lane's final losses by seed: NaN where a run diverged, None where not through.
+
+        That is what `fanin.race.standings.judge` takes.
+        """
+        through = self.finished()
+
+        def loss(run: RunName) -> Number:
+            if run not in through:
+                return None
+            found = through[run].test_loss if which == "test_loss" else through[run].dev_loss
+            return float("nan") if found is None else found
+
+        return {
+            name: tuple(loss((lane, seed)) for seed in self.opening.seeds)
+            for lane, name in enumerate(self.opening.lanes)
+        }
+
+
+def read_record(path: str | Path) -> RecordedRace:
+    """All whole lines of a record, up to the first that is cut off or damaged.
+
+    Raises RecordError for a file that cannot be read, has no whole first line, or is of another
+    version.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read: {reason(error)}") from None
+    return _parse(content, path)
+
+
+@final
+class Record:
+    """A record that is open for writing, by one process at a time."""
+
+    def __init__(self, path: Path, descriptor: int, lines: int, end: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        # Lines and bytes in one place, so that an interruption finds both or neither raised.
+        self._written = (lines, end)
+
+    def append(self, event: Event) -> None:
+        """Adds a line and hands it to the system: a process that is killed loses none.
+
+        Raises RecordError where the disk takes no more; the lines before are whole then.
+        """
+        lines, end = self._written
+        line = _line(lines + 1, event)
+        try:
+            _write(self._descriptor, line)
+            self._written = (lines + 1, end + len(line))
+        except BaseException as error:
+            # What is left of a line would damage the next one.
+            os.ftruncate(self._descriptor, self._written[1])
+            if isinstance(error, OSError):
+                raise RecordError(f"{self.path}: cannot be written: {reason(error)}") from None
+            raise
+
+    def flush_to_disk(self) -> None:
+        """Waits until all lines would survive a loss of power: due before a checkpoint is made."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise RecordError(f"{self.path}: cannot be written: {reason(error)}") from None
+
+    def close(self) -> None:
+        if self._descriptor < 0:
+            return
+        try:
+            self.flush_to_disk()
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_record(path: str | Path, opening: Opening) -> tuple[Record, RecordedRace]:
+    """A record to append to, and what is in it: begun, or gone on with where there is one.
+
+    A record that was cut off within its first line is begun anew. Where lines were dropped, their
+    bytes go to a file beside it, named `….dropped`. Where the race goes on, a line says on which
+    machine. RecordError where the file holds another race, or another process writes to it.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be written: {reason(error)}") from None
+    try:
+        _lock(descriptor, path)
+        content = path.read_bytes()
+        if _cut_in_first_line(content):
+            os.ftruncate(descriptor, 0)
+            record, recorded = Record(path, descriptor, 0, 0), RecordedRace(opening, ())
+            record.append(opening)
+            return record, recorded
+        recorded = _parse(content, path)
+        _check_same_race(recorded.opening, opening, path)
+        if recorded.dropped is not None:
+            with path.with_name(f"{path.name}.dropped").open("ab") as file:
+                file.write(content[recorded.whole_bytes :])
+            os.ftruncate(descriptor, recorded.whole_bytes)
+        record = Record(path, descriptor, 1 + len(recorded.events), recorded.whole_bytes)
+        record.append(Resumed(opening.machine))
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError):
+            raise RecordError(f"{path}: cannot be written: {reason(error)}") from None
+        raise
+    return record, recorded
+
+
+def _cut_in_first_line(content: bytes) -> bool:
+    # Anything else without a line's end may be someone's file, and is left as it is.
+    head = b'{"line":1,"event":{"kind":"opening",'
+    return b"\n" not in content and (content.startswith(head) or head.startswith(content))
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RecordError(
+            f"{path}: another process races here; wait for it, or give another folder"
+        ) from None
+    except OSError as error:
+        # Some network file systems have no locks, and are no worse off than before.
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+            raise
+
+
+def _check_same_race(recorded: Opening, wanted: Opening, path: Path) -> None:
+    def parts(opening: Opening) -> dict[str, object]:
+        # Through JSON, so that a tuple is what it is when read again.
+        options: dict[str, object] = msgspec.json.decode(msgspec.json.encode(opening.options))
+        return {"lanes": opening.lanes, "seeds": opening.seeds, **options}
+
+    there, here = parts(recorded), parts(wanted)
+    for name in there | here:
+        if there.get(name) != here.get(name):
+            raise RecordError(
+                f"{path}: holds another race: {name} was {_shown(there.get(name))}, and is now "
+                f"{_shown(here.get(name))}; give the same options, or another folder"
+            )
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "not set"
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 120 else f"{text[:120]}…"
+
+
+def _line(number: int, event: Event) -> bytes:
+    body = b'{"line":%d,"event":%b' % (number, msgspec.json.encode(event))
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    left = memoryview(line)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _parse(content: bytes, path: str | Path) -> RecordedRace:
+    events: list[Event] = []
+    whole, wrong = 0, ""
+    while whole < len(content):
+        end = content.find(b"\n", whole)
+        if end < 0:
+            wrong = "is cut off"
+            break
+        event = _event(content[whole:end], len(events) + 1, path)
+        if event is None:
+            wrong = "is damaged"
+            break
+        events.append(event)
+        whole = end + 1
+    if not events:
+        raise RecordError(
+            f"{path}: is no record of a race: its first line {wrong or 'is missing'}, so nothing "
+            "in it can be used; move it away and begin again"
+        )
+    opening, *rest = events
+    later = tuple(event for event in rest if not isinstance(event, Opening))
+    if not isinstance(opening, Opening) or len(later) < len(rest):
+        raise RecordError(f"{path}: is no record of a race: it has not one opening, at its head")
+    return RecordedRace(opening, later, _dropped(content, whole, len(events), wrong, path), whole)
+
+
+def _dropped(content: bytes, whole: int, lines: int, wrong: str, path: str | Path) -> str | None:
+    if whole == len(content):
+        return None
+    after = content.count(b"\n", whole) + (not content.endswith(b"\n")) - 1
+    and_after = f", and so is what comes after it (lines: {after:,})" if after else ""
+    return (
+        f"{path}: line {lines + 1:,} {wrong} and is dropped{and_after}; "
+        f"{len(content) - whole:,} bytes in all; whole lines before it: {lines:,}"
+    )
+
+
+class _Schema(msgspec.Struct):
+    schema: int = SCHEMA
+
+
+def _event(line: bytes, number: int, path: str | Path) -> Event | None:
+    """The event of a line, or None for a damaged one; by its number, one lost or doubled too."""
+    found = _LINE.fullmatch(line)
+    if found is None or int(found[2]) != number or int(found[4], 16) != zlib.crc32(found[1]):
+        return None
+    try:
+        schema = msgspec.json.decode(found[3], type=_Schema).schema
+        if schema != SCHEMA:
+            raise RecordError(
+                f"{path}: is of another version of fanin (schema {schema}; this one reads "
+                f"{SCHEMA}); go on with that version, or begin again elsewhere"
+            )
+        return msgspec.json.decode(found[3], type=Event)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RecordError(
+            f"{path}, line {number}: is whole, but not what fanin writes: {error}"
+        ) from None
