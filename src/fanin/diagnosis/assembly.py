@@ -88,6 +88,7 @@ def layer(
         )
     at_ends, last_sums = measures.ends, (last or measures.preactivation).sums
     copies, twins = _equal_units(weight, bias)
+    gradient, gradient_between = _gradient(measures.gradient, gradient_scale)
     return replace(
         described,
         weight_std=weights and weights.std,
@@ -99,10 +100,11 @@ def layer(
         activation=activation,
         preactivation_between=pre_between,
         between=between,
-        gradient=_gradient(measures.gradient, gradient_scale),
+        gradient=gradient,
+        gradient_between=gradient_between,
         preactivation_gradient=_gradient(
             measures.preactivation_gradient or measures.gradient, gradient_scale
-        ),
+        )[0],
         saturation=at_ends and summaries.saturation(at_ends, *flat_ends, last_sums),
         dead_units=summaries.dead_units(at_ends, last_sums) if at_ends else (),
         constant_units=summaries.constant_units(measures.preactivation.sums),
@@ -185,10 +187,13 @@ def _signal(signal: Signal) -> tuple[Moments, Between | None]:
     return moments, summaries.between(signal.sums, signal.directions)
 
 
-def _gradient(signal: Signal | None, scale: float) -> Moments | None:
+def _gradient(signal: Signal | None, scale: float) -> tuple[Moments | None, Between | None]:
     if signal is None:
-        return None
-    return summaries.moments(signal.sums, signal.counts, scale)
+        return None, None
+    moments = summaries.moments(signal.sums, signal.counts, scale)
+    if signal.directions is None:
+        return moments, None
+    return moments, summaries.between(signal.sums, signal.directions)
 
 
 def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int, ...]:

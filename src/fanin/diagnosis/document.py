@@ -71,6 +71,7 @@ class LayerDocument:
     preactivation_between: Between | None
     gradient: Moments | None
     preactivation_gradient: Moments | None
+    gradient_between: Between | None
     saturation: Saturation | None
     constant_units: tuple[int, ...]
     twins: tuple[tuple[int, ...], ...]
@@ -164,6 +165,7 @@ def _layer_document(report: Report, layer: Layer) -> LayerDocument:
         preactivation_between=layer.preactivation_between,
         gradient=layer.gradient,
         preactivation_gradient=layer.preactivation_gradient,
+        gradient_between=layer.gradient_between,
         saturation=layer.saturation,
         constant_units=layer.constant_units,
         twins=layer.twins,

@@ -123,7 +123,7 @@ def layer(
         signal(preactivation),
         None if normalised is None else signal(normalised),
         None if activation is None else signal(activation),
-        None if gradient is None else signal(gradient, pairs=False),
+        None if gradient is None else signal(gradient),
         None
         if preactivation_gradient is None
         else signal(preactivation_gradient, pairs=False, histogram=False),

@@ -151,6 +151,7 @@ class Layer:
     gradient: Moments | None = None
     """of the loss of one example, in the activation"""
     preactivation_gradient: Moments | None = None
+    gradient_between: Between | None = None
     saturation: Saturation | None = None
     dead_units: tuple[int, ...] = ()
     """units at one flat end, or zero, for every example: no gradient passes"""
