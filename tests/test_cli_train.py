@@ -112,7 +112,7 @@ def test_an_interrupt_on_a_terminal_keeps_the_model_trained_so_far(folder):
     assert None not in model.losses.values()
     assert "\x1b" not in out
     assert f"dev           {model.losses['dev']:.4f}" in out
-    assert re.search(r"10 new words:\n(  \S+\n){10}$", out)
+    assert re.search(r"\n\d+ new words:\n(  \S+\n)+$", out)
 
 
 def test_asking_for_help_imports_nothing_heavy():

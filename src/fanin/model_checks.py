@@ -76,6 +76,8 @@ def read_network(
                 f"code), give this one"
             )
         settings["activation"] = activation
+    if "hidden" in settings:
+        settings["hidden"] = tuple(settings["hidden"])
     network = network_from(settings)
     if not 1 <= network.block <= LONGEST_WORD:
         raise ModelFileError(

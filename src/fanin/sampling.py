@@ -72,11 +72,13 @@ def sample(
 def new_words(model: Model, count: int, *, seed: int = 0) -> list[str]:
     """Different complete words that are not in the model's list: `count`, or what it can do."""
     found: dict[str, None] = {}
-    for made in sample(model, 50 * count, seed=seed):
-        if made.known == "new" and made.complete and made.word:
-            found[made.word] = None
-        if len(found) == count:
-            break
+    # A model that has learnt its list by heart makes few others.
+    for tries in (max(TILE, 2 * count), 16 * max(TILE, 2 * count)):
+        for made in sample(model, tries, seed=seed):
+            if made.known == "new" and made.complete and made.word:
+                found[made.word] = None
+            if len(found) == count:
+                return list(found)
     return list(found)
 
 

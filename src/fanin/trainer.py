@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack, final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fanin.corpus import (
@@ -144,8 +145,12 @@ def prepare(
     _check_memory(network, words, vocabulary, options)
     corpus = _corpus(words, vocabulary, network.block, split_seed)
     if isinstance(origin, Model):
-        first = first_state(network, origin.parameters, corpus, options)
-        first = replace(first, statistics=origin.statistics)
+        parameters, statistics = (
+            {name: jnp.asarray(array) for name, array in group.items()}
+            for group in (origin.parameters, origin.statistics)
+        )
+        first = first_state(network, parameters, corpus, options)
+        first = replace(first, statistics=statistics)
         name = str(start) if isinstance(start, str | Path) else f"a model ({origin.start})"
         return Run(corpus, network, first, name, options)
     contexts = first_contexts(corpus)
