@@ -144,6 +144,8 @@ def network_from(description: dict[str, Any]) -> Network:
     Raises OptionError for a kind that is not known and for settings that do not fit.
     """
     settings = {name: setting for name, setting in description.items() if name != "kind"}
+    if isinstance(settings.get("hidden"), list):
+        settings["hidden"] = tuple(settings["hidden"])
     kinds: dict[str, type[Network]] = {"character-mlp": CharacterMLP, "bigram": Bigram}
     kind = kinds.get(description.get("kind", ""))
     if kind is None:

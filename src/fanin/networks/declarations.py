@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jax import Array
 
@@ -56,6 +56,7 @@ class Pass:
     normalised: dict[str, Value] = field(default_factory=dict[str, Value])
 
 
+@runtime_checkable  # so that the tests can check annotations with it
 class Layer(Protocol):
     """What a network is composed of."""
 
