@@ -86,6 +86,7 @@ class _Description(msgspec.Struct, forbid_unknown_fields=True):
     dev_steps: list[int]
     dev_losses: list[float | None]
     losses: dict[Loss, float | None]
+    words_sha256: str | None = None
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -102,6 +103,7 @@ def save_model(model: Model, path: str | Path) -> None:
         dev_steps=list(model.history.dev_steps),
         dev_losses=list(model.history.dev_losses),
         losses=dict(model.losses),
+        words_sha256=model.words.sha256,
     )
     groups = {
         name: {key: np.asarray(array) for key, array in group.items()}
@@ -161,7 +163,12 @@ def _model(tensors: dict[str, np.ndarray], content: bytes, activation: Activatio
         vocabulary=vocabulary,
         parameters=groups["parameters"],
         statistics=groups["statistics"],
-        words=Words(words, description.words_source, description.duplicates),
+        words=Words(
+            words,
+            description.words_source,
+            description.duplicates,
+            description.words_sha256,
+        ),
         split_seed=description.split_seed,
         start=description.start,
         options=description.options,

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, final
+from typing import TypedDict, Unpack, final
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,17 @@ from fanin.errors import OptionError, WordsError
 from fanin.model_file import Loss, Model, load_model
 from fanin.networks import ACTIVATIONS, Activation, CharacterMLP, Network
 from fanin.networks.layers import NormalisationKind
+from fanin.optimiser_state import named_leaves
 from fanin.starts import SCHEMES, Scheme, find_start
-from fanin.training import History, Progress, TrainingOptions, TrainingState, mean_loss, train
+from fanin.training import (
+    History,
+    Progress,
+    TrainingOptions,
+    TrainingState,
+    find_learning_rate,
+    mean_loss,
+    train,
+)
 from fanin.training.evaluation import BLOCK
 from fanin.training.loop import first_contexts, first_state
 
@@ -55,34 +64,44 @@ class Run:
     state: TrainingState
     start: str
     options: TrainingOptions
+    history: History = field(default_factory=History)
+    """Of the steps that are done already, where the run goes on with an earlier one."""
 
-    def train(self, on_progress: Callable[[Progress], object] | None = None) -> Model:
+    def train(
+        self,
+        on_progress: Callable[[Progress], object] | None = None,
+        *,
+        save: Callable[[Model], object] | None = None,
+        save_every: int | None = None,
+    ) -> Model:
         """Does the steps, measures the losses over whole splits, and gives the model.
 
-        `on_progress` is called with every record. An interrupt (Ctrl-C) after the first step ends
-        training early: the model is what was trained so far, and its `steps` say how far.
+        `on_progress` is called with every record; `save`, at every multiple of `save_every` steps,
+        with the model so far, from which `resume` goes on. An interrupt (Ctrl-C) after the first
+        step ends training early: the model is what was trained so far, and its `steps` say how
+        far.
         """
-        last, history = self._consume(on_progress)
-        return Model(
-            network=self.network,
-            vocabulary=self.corpus.vocabulary,
-            parameters=last.parameters,
-            statistics=last.statistics,
-            words=self.corpus.words,
-            split_seed=self.corpus.split_seed,
-            start=self.start,
-            options=self.options,
-            history=history,
-            losses=self._losses(last, history),
-            optimiser=_named_leaves(last.optimiser),
-        )
+        if save_every is not None and save_every < 1:
+            raise OptionError(f"save_every must be 1 or more; found {save_every}")
+        before = self.history
+        losses = [before.batch_losses]
+        evaluations = dict(zip(before.dev_steps, before.dev_losses, strict=True))
+        state = self.state
 
-    def _consume(
-        self, on_progress: Callable[[Progress], object] | None
-    ) -> tuple[TrainingState, History]:
-        """The last state and all losses, up to an interrupt."""
-        state, losses, evaluations = self.state, list[np.ndarray](), dict[int, float]()
-        records = train(self.network, state.parameters, self.corpus, self.options, state=self.state)
+        def history() -> History:
+            # An interrupt may leave losses that belong to no state.
+            dev = {step: loss for step, loss in evaluations.items() if step <= state.step}
+            losses[:] = [np.concatenate(losses)[: state.step]]
+            return History(losses[0], tuple(dev), tuple(dev.values()))
+
+        records = train(
+            self.network,
+            state.parameters,
+            self.corpus,
+            self.options,
+            state=state,
+            record_every=save_every,
+        )
         try:
             for progress in records:
                 losses.append(progress.batch_losses)
@@ -91,18 +110,42 @@ class Run:
                 state = progress.state
                 if on_progress is not None:
                     on_progress(progress)
+                under_way = self.state.step < state.step < self.options.steps
+                if save and save_every and under_way and state.step % save_every == 0:
+                    save(self._model(state, history(), measure=False))
         except KeyboardInterrupt:
             if state.step == 0:
                 raise
-        # An interrupt inside the loop above may leave losses that belong to no state.
-        dev = {step: loss for step, loss in evaluations.items() if step <= state.step}
-        batch_losses = np.concatenate(losses)[: state.step]
-        return state, History(batch_losses, tuple(dev), tuple(dev.values()))
+        return self._model(state, history(), measure=True)
 
-    def _losses(self, state: TrainingState, history: History) -> dict[Loss, float | None]:
+    def with_found_rate(self) -> "Run":
+        """The same run at the learning rate that a sweep from its start suggests."""
+        search = find_learning_rate(self.network, self.state.parameters, self.corpus, self.options)
+        return replace(self, options=replace(self.options, lr=search.suggestion))
+
+    def _model(self, state: TrainingState, history: History, *, measure: bool) -> Model:
+        return Model(
+            network=self.network,
+            vocabulary=self.corpus.vocabulary,
+            parameters=state.parameters,
+            statistics=state.statistics,
+            words=self.corpus.words,
+            split_seed=self.corpus.split_seed,
+            start=self.start,
+            options=self.options,
+            history=history,
+            losses=self._losses(state, history, measure),
+            optimiser=named_leaves(state.optimiser),
+        )
+
+    def _losses(
+        self, state: TrainingState, history: History, measure: bool
+    ) -> dict[Loss, float | None]:
         losses: dict[Loss, float | None] = dict.fromkeys(("initial", "train", "dev", "test"))
         if history.dev_steps and history.dev_steps[0] == 0:
             losses["initial"] = history.dev_losses[0]
+        if not measure:
+            return losses
         splits: dict[Loss, Examples] = {
             "dev": self.corpus.dev,
             "train": self.corpus.train,
@@ -143,7 +186,7 @@ def prepare(
         raise OptionError(f"split_seed must be 0 or more; found {split_seed}")
     network = _network(origin, len(vocabulary), sizes)
     _check_memory(network, words, vocabulary, options)
-    corpus = _corpus(words, vocabulary, network.block, split_seed)
+    corpus = split_corpus(words, vocabulary, network.block, split_seed)
     if isinstance(origin, Model):
         parameters, statistics = (
             {name: jnp.asarray(array) for name, array in group.items()}
@@ -171,12 +214,6 @@ def fit(
     """Trains a model that makes words like these: `prepare` and `Run.train` in one."""
     run = prepare(words, start=start, options=options, split_seed=split_seed, **sizes)
     return run.train(on_progress)
-
-
-def _named_leaves(tree: Any) -> dict[str, Any]:
-    """The arrays of an optimiser's state by their place in it."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def _shared(origin: Model, words: Words) -> Vocabulary:
@@ -220,7 +257,7 @@ def _shown(size: object) -> str:
     return ",".join(map(str, size)) if isinstance(size, tuple) else str(size)  # pyright: ignore
 
 
-def _corpus(words: Words, vocabulary: Vocabulary, block: int, split_seed: int) -> Corpus:
+def split_corpus(words: Words, vocabulary: Vocabulary, block: int, split_seed: int) -> Corpus:
     splits = split_words(words.words, split_seed, source=words.source)
     train, dev, test = (
         build_examples(part, vocabulary, block) for part in (splits.train, splits.dev, splits.test)

@@ -81,7 +81,7 @@ def losses_by_block(
     statistics: Statistics,
     contexts: Integer[Array, "blocks examples block"],
     targets: Integer[Array, "blocks examples"],
-    count: int,
+    count: int | Array,
 ) -> Float[Array, " blocks"]:
     """The summed loss of each block, its first `count` examples of all blocks counted."""
     size = targets.shape[1]

@@ -34,13 +34,15 @@ def train(
     options: TrainingOptions | None = None,
     *,
     state: TrainingState | None = None,
+    record_every: int | None = None,
 ) -> Iterator[Progress]:
     """Train on mini-batches; yields a record now and then, the last at the end.
 
     The first record is that of step 0, with the dev loss of the start. With `state` (that of an
-    earlier record) the run goes on from there, bit for bit as if it had not been stopped. Closing
-    the iterator stops the run. Raises Diverged when a loss or the state is no longer finite, and
-    ShapeError where network and corpus do not belong together.
+    earlier record) the run goes on from there, bit for bit as if it had not been stopped. Besides
+    the records that time and evaluations bring there is one at every multiple of `record_every`
+    steps. Closing the iterator stops the run. Raises Diverged when a loss or the state is no longer
+    finite, and ShapeError where network and corpus do not belong together.
     """
     options = options or TrainingOptions()
     _check_fit(network, corpus)
@@ -81,13 +83,14 @@ def train(
         "statistics": dict(state.statistics),
         "optimiser": state.optimiser,
     }
-    yield record(now, [], True)
+    yield record(now, [], step % options.evaluate_every == 0 or step == options.steps)
     losses: list[np.ndarray] = []
     reported = time.perf_counter()
     count = 1  # the first call compiles; from the second on its length is fitted to the clock
     while step < options.steps:
-        until_evaluation = options.evaluate_every - step % options.evaluate_every
-        count = min(count, until_evaluation, options.steps - step, steps_at_once(options.batch))
+        stops = [every for every in (options.evaluate_every, record_every) if every]
+        until_stop = min(every - step % every for every in stops)
+        count = min(count, until_stop, options.steps - step, steps_at_once(options.batch))
         called = time.perf_counter()
         after, chunk, finite = call(now, count)
         chunk = np.asarray(chunk)[:count]
@@ -97,7 +100,8 @@ def train(
         losses.append(chunk)
         now, step = after, step + count
         evaluate = step % options.evaluate_every == 0 or step == options.steps
-        if evaluate or time.perf_counter() - reported >= SECONDS_BETWEEN_RECORDS:
+        due = record_every is not None and step % record_every == 0
+        if evaluate or due or time.perf_counter() - reported >= SECONDS_BETWEEN_RECORDS:
             yield record(now, losses, evaluate)
             losses, reported = [], time.perf_counter()
         count = max(1, int(count * min(8.0, SECONDS_BETWEEN_RECORDS / max(seconds, 1e-6))))

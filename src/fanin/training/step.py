@@ -41,11 +41,11 @@ def loss_and_gradient(
 
 def learning_rate(
     schedule: Schedule,
-    lr: Float[Any, ""],
-    steps: Integer[Any, ""],
-    warm_up: Integer[Any, ""],
-    t: Integer[Any, ""],
-) -> Float[Any, ""]:
+    lr: float | Float[Any, ""],
+    steps: int | Integer[Any, ""],
+    warm_up: int | Integer[Any, ""],
+    t: int | Integer[Any, ""],
+) -> float | Float[Any, ""]:
     """The rate of step t of so many."""
     if schedule == "step":
         lr = jnp.where(2 * t < steps, lr, 0.1 * lr)
@@ -56,7 +56,7 @@ def learning_rate(
 
 
 def draw_examples(
-    key: PRNGKeyArray, t: Integer[Any, ""], batch: int, count: Integer[Any, ""]
+    key: PRNGKeyArray, t: int | Integer[Any, ""], batch: int, count: int | Integer[Any, ""]
 ) -> Integer[Array, " batch"]:
     """Which examples make the mini-batch of step t: drawn with replacement, from `key` and t."""
     return jax.random.randint(jax.random.fold_in(key, t), (batch,), 0, count)
