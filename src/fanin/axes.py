@@ -6,6 +6,7 @@ holds every annotation of the package against this list, so that one axis has on
 
 AXES: dict[str, str] = {
     "batch": "the examples of one mini-batch",
+    "bins": "the bars of a histogram",
     "block": "the symbols of context before the target",
     "blocks": "the blocks of one size that a data set is cut into",
     "embedding": "the numbers that stand for one symbol",
