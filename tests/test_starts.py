@@ -188,7 +188,7 @@ SMALL = CharacterMLP(27, embedding=4, hidden=(12,))
 def test_a_zero_output_layer_gives_exactly_log_v_and_learns(corpus):
     parameters = replace(SCHEMES["fanin"], output=ZERO)(SMALL, jax.random.key(0))
     first, *_, last = train(SMALL, parameters, corpus, OPTIONS)
-    assert first.dev_loss == pytest.approx(math.log(27), abs=2e-7)
+    assert first.dev_loss == pytest.approx(math.log(27), abs=1e-6)  # float32
     assert last.dev_loss < 2.8
     moved = last.state.parameters["hidden.0.weight"] - parameters["hidden.0.weight"]
     assert np.abs(moved).max() > 0.01
