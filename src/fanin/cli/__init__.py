@@ -39,6 +39,11 @@ _SAMPLE_EXAMPLE = """Example:
 
   fanin sample names.safetensors -n 10 --prefix jo --temperature 0.8
 """
+_FIND_LR_EXAMPLE = """Example:
+
+  fanin find-lr words.txt --hidden 100,100 --plot rates.svg
+  fanin train words.txt --hidden 100,100 --lr auto
+"""
 _EPILOGUE = (
     "Exit codes: 0; 2 for what you can mend (one message, nothing written); 70 for a fault of "
     "fanin's own; 130 after Ctrl-C."
@@ -54,6 +59,7 @@ app = App(
 )
 app.command("fanin.cli.train:train", name="train", help_prologue=_TRAIN_EXAMPLE)
 app.command("fanin.cli.sample:sample", name="sample", help_prologue=_SAMPLE_EXAMPLE)
+app.command("fanin.cli.find_lr:find_lr", name="find-lr", help_prologue=_FIND_LR_EXAMPLE)
 app.register_install_completion_command(
     help="Install completion for the shell in use (bash, zsh, fish)."
 )

@@ -3,8 +3,8 @@
 import math
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,11 +27,13 @@ _TRAINING = Group("Training", sort_key=2)
 _OUTPUT = Group("Output", sort_key=3)
 
 
-# The library's own, written once more because its home takes JAX to import; a test compares them.
+# The library's own, written once more because their home takes JAX to import; a test compares them.
 Schedule = Literal["step", "cosine", "constant"]
+OptimiserName = Literal["sgd", "adam", "adamw"]
+NormalisationKind = Literal["batch", "layer"]
 
 
-def _sizes(kind: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+def sizes(kind: object, tokens: Sequence[Token]) -> tuple[int, ...]:
     text = tokens[0].value
     try:
         return tuple(int(part) for part in text.split(","))
@@ -39,13 +41,23 @@ def _sizes(kind: object, tokens: Sequence[Token]) -> tuple[int, ...]:
         raise ValueError(f"{text!r} is no list of sizes; 200 would do, or 100,100") from None
 
 
-def _start_names(context: object) -> list[str]:
+def _rate(kind: Any, tokens: Sequence[Token]) -> float | str:
+    text = tokens[0].value
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no learning rate; 0.1 would do, or auto") from None
+
+
+def start_names(context: object) -> list[str]:
     from fanin.starts import SCHEMES
 
     return list(SCHEMES)
 
 
-def _activation_names(context: object) -> list[str]:
+def activation_names(context: object) -> list[str]:
     from fanin.networks import ACTIVATIONS
 
     return list(ACTIVATIONS)
@@ -55,14 +67,16 @@ def train(
     words: str | None = None,
     /,
     *,
-    start: Annotated[str, Parameter(group=_NETWORK, completer=_start_names)] = "fanin",
+    start: Annotated[
+        str | None, Parameter(group=_NETWORK, completer=start_names, show_default="fanin")
+    ] = None,
     embedding: Annotated[int | None, Parameter(group=_NETWORK, show_default="10")] = None,
     block: Annotated[int | None, Parameter(group=_NETWORK, show_default="3")] = None,
     hidden: Annotated[
         tuple[int, ...] | None,
         Parameter(
             group=_NETWORK,
-            converter=_sizes,
+            converter=sizes,
             n_tokens=1,
             negative="",
             metavar="SIZES",
@@ -71,18 +85,40 @@ def train(
     ] = None,
     activation: Annotated[
         str | None,
-        Parameter(group=_NETWORK, completer=_activation_names, show_default="tanh"),
+        Parameter(group=_NETWORK, completer=activation_names, show_default="tanh"),
     ] = None,
+    norm: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
+    residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
     batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
     steps: Annotated[int | None, Parameter(group=_TRAINING, show_default="200,000")] = None,
-    lr: Annotated[float | None, Parameter(group=_TRAINING, show_default="0.1")] = None,
+    lr: Annotated[
+        float | str | None,
+        Parameter(
+            group=_TRAINING,
+            converter=_rate,
+            n_tokens=1,
+            metavar="RATE",
+            show_default="0.1; 0.001 for adam and adamw",
+        ),
+    ] = None,
     schedule: Annotated[Schedule | None, Parameter(group=_TRAINING, show_default="step")] = None,
+    warm_up: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
+    optimiser: Annotated[
+        OptimiserName | None,
+        Parameter(name=["--optimiser", "--optimizer"], group=_TRAINING, show_default="sgd"),
+    ] = None,
+    momentum: Annotated[float | None, Parameter(group=_TRAINING, show_default="0")] = None,
+    weight_decay: Annotated[
+        float | None, Parameter(group=_TRAINING, show_default="0; 0.01 for adamw")
+    ] = None,
     eval_every: Annotated[
         int | None, Parameter(group=_TRAINING, show_default="a fortieth of the steps")
     ] = None,
-    seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
+    seed: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
     split_seed: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
-    out: Annotated[str, Parameter(group=_OUTPUT)] = "names.safetensors",
+    resume: Annotated[str | None, Parameter(group=_TRAINING, metavar="FILE")] = None,
+    save_every: Annotated[int | None, Parameter(group=_OUTPUT, metavar="STEPS")] = None,
+    out: Annotated[str | None, Parameter(group=_OUTPUT, show_default="names.safetensors")] = None,
     plot: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
     live: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
@@ -106,20 +142,37 @@ def train(
         Units of each hidden layer: 200 for one layer, 100,100 for two.
     activation
         identity, tanh, relu, gelu, silu, sigmoid, selu; or module:callable.
+    norm
+        Normalise before each activation: over the batch, or over the layer.
+    residual
+        Each hidden layer after the first adds to what it reads; all must be of one size.
     batch
         Examples in a step.
     steps
         Steps of training.
     lr
-        Learning rate.
+        Learning rate, or auto: what fanin find-lr suggests for this run.
     schedule
         step divides the rate by ten from half way on, cosine lowers it to zero.
+    warm_up
+        Steps over which the rate rises from zero.
+    optimiser
+        sgd, adam or adamw.
+    momentum
+        Share of the last update that sgd keeps.
+    weight_decay
+        Of sgd and adamw, as PyTorch has it.
     eval_every
         Steps from one dev loss to the next.
     seed
         Decides the start and the batches.
     split_seed
         Decides which words are for training, dev and test.
+    resume
+        A model file of a run that was stopped, to go on with: all other options come from it, and
+        only --steps may be raised. Ends with the same bits as a run that was not stopped.
+    save_every
+        Write the model file every so many steps, to resume from.
     out
         The model file to write; one that is there is replaced.
     plot
@@ -131,34 +184,44 @@ def train(
     quiet
         No progress on standard error.
     """
-    _check_outputs(out, plot, inputs=(words, start))
-    from fanin.corpus import read_words
+    settings = given(
+        words=words,
+        start=start,
+        embedding=embedding,
+        block=block,
+        hidden=hidden,
+        activation=activation,
+        normalisation=norm,
+        residual=residual or None,
+        batch=batch,
+        lr=lr,
+        schedule=schedule,
+        warm_up=warm_up,
+        optimiser=optimiser,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        eval_every=eval_every,
+        seed=seed,
+        split_seed=split_seed,
+    )
+    out = out or resume or "names.safetensors"
+    _check_outputs(out, plot, inputs=(words, start or resume))
+    run = _new_run(steps, settings) if resume is None else _resumed_run(resume, steps, settings)
     from fanin.model_file import save_model
     from fanin.sampling import new_words
-    from fanin.trainer import prepare
-    from fanin.training import TrainingOptions
 
-    options = TrainingOptions(
-        **_given(
-            batch=batch, steps=steps, lr=lr, schedule=schedule, eval_every=eval_every, seed=seed
-        )
+    options = run.options
+    model, seconds = _watch(
+        run, save=lambda model: save_model(model, out), every=save_every, live=live, quiet=quiet
     )
-    sizes = _given(embedding=embedding, block=block, hidden=hidden, activation=activation)
-    run = prepare(
-        None if words is None else read_words(words),
-        start=start,
-        options=options,
-        split_seed=split_seed,
-        **sizes,
-    )
-    model, seconds = _watch(run, live=live, quiet=quiet)
     save_model(model, out)
     if model.steps < options.steps:
         done = f"at step {model.steps:,} of {options.steps:,}"
         print(f"fanin: interrupted {done}; the model so far is kept in {out}", file=sys.stderr)
     if plot is not None:
         _draw(model, plot)
-    report = _report(model, seconds, out, plot, new_words(model, NAMES, seed=seed))
+    trained = model.steps - run.state.step
+    report = _report(model, trained, seconds, out, plot, new_words(model, NAMES, seed=options.seed))
     if json:
         print_json(SCHEMA, report)
     else:
@@ -166,7 +229,52 @@ def train(
     return INTERRUPTED if model.steps < options.steps else 0
 
 
-def _given(**settings: Any) -> dict[str, Any]:
+def _new_run(steps: int | None, asked: dict[str, Any]) -> "Run":
+    from fanin.corpus import read_words
+    from fanin.trainer import prepare
+    from fanin.training import TrainingOptions
+
+    # What is no setting of the training is one of the run: words, start, sizes, the split.
+    settings = {
+        field.name: asked.pop(field.name)
+        for field in fields(TrainingOptions)
+        if field.name in asked
+    }
+    automatic = settings.get("lr") == "auto"
+    if automatic:
+        del settings["lr"]
+    words = asked.pop("words", None)
+    run = prepare(
+        None if words is None else read_words(words),
+        options=TrainingOptions(**settings, **given(steps=steps)),
+        **asked,
+    )
+    if not automatic:
+        return run
+    run = run.with_found_rate()
+    print(f"fanin: the sweep suggests a learning rate of {run.options.rate:g}", file=sys.stderr)
+    return run
+
+
+def _resumed_run(file: str, steps: int | None, asked: dict[str, Any]) -> "Run":
+    from fanin.model_file import load_model
+    from fanin.resumption import resume, what_raising_does
+
+    activation = asked.pop("activation", None)
+    if asked:
+        option = "WORDS" if "words" in asked else "--" + next(iter(asked)).replace("_", "-")
+        raise OptionError(
+            f"{option} and --resume exclude each other: a run goes on with the options in its "
+            "file; only --steps may be raised"
+        )
+    model = load_model(file, activation=activation)
+    run = resume(model, steps=steps)
+    if note := what_raising_does(model.options, run.options.steps):
+        print(f"fanin: {note}", file=sys.stderr)
+    return run
+
+
+def given(**settings: Any) -> dict[str, Any]:
     """Those that the user gave, so that the library's own defaults stand for the others."""
     return {name: setting for name, setting in settings.items() if setting is not None}
 
@@ -196,7 +304,9 @@ def _same_file(source: str, target: str) -> bool:
     return Path(source).exists() and os.path.realpath(source) == os.path.realpath(target)
 
 
-def _watch(run: "Run", *, live: bool, quiet: bool) -> tuple["Model", float]:
+def _watch(
+    run: "Run", *, save: Callable[["Model"], object], every: int | None, live: bool, quiet: bool
+) -> tuple["Model", float]:
     """Trains with the progress on standard error; the model, and the seconds that it took."""
     seconds = 0.0
 
@@ -208,7 +318,7 @@ def _watch(run: "Run", *, live: bool, quiet: bool) -> tuple["Model", float]:
 
     if quiet:
         display = None
-        return run.train(note), seconds
+        return run.train(note, save=save, save_every=every), seconds
     from fanin.pictures.progress import TrainingDisplay
 
     words, network = run.corpus.words, run.network
@@ -219,7 +329,7 @@ def _watch(run: "Run", *, live: bool, quiet: bool) -> tuple["Model", float]:
     )
     uniform = math.log(network.vocabulary)
     with TrainingDisplay(run.options.steps, uniform, live=live) as display:
-        model = run.train(note)
+        model = run.train(note, save=save, save_every=every)
     return model, seconds
 
 
@@ -232,7 +342,7 @@ def _draw(model: "Model", path: str) -> None:
 
 
 def _report(
-    model: "Model", seconds: float, out: str, plot: str | None, names: list[str]
+    model: "Model", trained: int, seconds: float, out: str, plot: str | None, names: list[str]
 ) -> dict[str, Any]:
     network = model.network.describe()
     options = {"start": model.start, **network, "split_seed": model.split_seed}
@@ -243,7 +353,7 @@ def _report(
         **{f"{name}_loss": loss for name, loss in model.losses.items()},
         "steps": model.steps,
         "seconds": seconds,
-        "steps_per_second": model.steps / seconds if seconds else None,
+        "steps_per_second": trained / seconds if seconds else None,
         "words": len(model.words.words),
         "duplicates": model.words.duplicates,
         "vocabulary": len(model.vocabulary),

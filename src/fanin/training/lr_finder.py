@@ -80,7 +80,7 @@ def find_learning_rate(
         jnp.asarray(probe),
         jnp.asarray(rates, jnp.float32),
     )
-    return _judge(rates, np.asarray(losses, np.float64), float(first))
+    return judge_sweep(rates, np.asarray(losses, np.float64), float(first))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -121,9 +121,10 @@ def _sweep(
     return probe_loss(begin[0]), losses
 
 
-def _judge(
+def judge_sweep(
     rates: Float[np.ndarray, " steps"], losses: Float[np.ndarray, " steps"], first: float
 ) -> LearningRateSearch:
+    """What a sweep says: the best rate by the running mean, and a safe one below it."""
     finite = np.isfinite(losses)
     end = len(losses) if finite.all() else int(np.argmin(finite))
     if end == 0:
