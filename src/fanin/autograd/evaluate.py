@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fanin.autograd.arrays import is_differentiable
+from fanin.autograd.arrays import as_array, is_differentiable
 from fanin.autograd.operation import Pullback, Static
 from fanin.autograd.program import Argument, Program, read_program, topological_order
 from fanin.autograd.trace import AT_TOP, current_trace
@@ -47,6 +47,7 @@ def evaluate(root: Value, *, gradients: bool = True, upstream: Any = None) -> Ev
     data assigned since the graph was built do not fit; IndexRangeError where such indices point
     outside their range; TraceError where a node holds what is left of a trace that is over.
     """
+    upstream = None if upstream is None else as_array("upstream", upstream)
     nodes = topological_order(root)
     program, inputs = read_program(nodes)
     at_top = current_trace() == AT_TOP
