@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from fanin.errors import FaninError
     from fanin.model_file import Model, load_model, save_model
     from fanin.networks import Bigram, CharacterMLP
-    from fanin.sampling import sample
-    from fanin.starts import Scheme, find_start
-    from fanin.training import TrainingOptions, train
+    from fanin.resumption import resume
+    from fanin.sampling import new_words, sample
+    from fanin.starts import Rule, Scheme, find_start
+    from fanin.trainer import fit, prepare
+    from fanin.training import TrainingOptions, find_learning_rate, mean_loss, train
 
 _HOMES = {
     "autograd": ("Evaluation", "TraceError", "Value", "evaluate"),
@@ -19,9 +21,11 @@ _HOMES = {
     "errors": ("FaninError",),
     "model_file": ("Model", "load_model", "save_model"),
     "networks": ("Bigram", "CharacterMLP"),
-    "sampling": ("sample",),
-    "starts": ("Scheme", "find_start"),
-    "training": ("TrainingOptions", "train"),
+    "resumption": ("resume",),
+    "sampling": ("new_words", "sample"),
+    "starts": ("Rule", "Scheme", "find_start"),
+    "trainer": ("fit", "prepare"),
+    "training": ("TrainingOptions", "find_learning_rate", "mean_loss", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -32,6 +36,7 @@ __all__ = [
     "Evaluation",
     "FaninError",
     "Model",
+    "Rule",
     "Scheme",
     "TraceError",
     "TrainingOptions",
@@ -40,9 +45,15 @@ __all__ = [
     "Words",
     "bundled_names",
     "evaluate",
+    "find_learning_rate",
     "find_start",
+    "fit",
     "load_model",
+    "mean_loss",
+    "new_words",
+    "prepare",
     "read_words",
+    "resume",
     "sample",
     "save_model",
     "train",
