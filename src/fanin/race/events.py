@@ -54,7 +54,8 @@ class Chunk(_Event, frozen=True, tag="chunk"):
     """Where some runs stand after `step` steps; losses by run, in nats per symbol.
 
     `batch_loss` is the mean since the runs' last chunk; the whole dev set's loss is there where
-    it was measured. `seconds` count from the race's beginning.
+    it was measured. `seconds` count from the race's beginning; `spent` are the seconds of training
+    since the last chunk, those of all its runs divided by their number.
     """
 
     runs: tuple[RunName, ...]
@@ -62,6 +63,7 @@ class Chunk(_Event, frozen=True, tag="chunk"):
     batch_loss: tuple[Number, ...]
     dev_loss: tuple[Number, ...] | None
     seconds: float
+    spent: float = 0.0
 
 
 @final

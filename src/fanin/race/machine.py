@@ -50,10 +50,11 @@ def this_machine() -> Machine:
             versions[package] = version(package)
         except PackageNotFoundError:  # run from a source folder that was not installed
             continue
-    return Machine(_cpu(), _cores(), f"{platform.system()} {platform.machine()}", versions)
+    return Machine(_cpu(), cores(), f"{platform.system()} {platform.machine()}", versions)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The processor's cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -88,6 +88,9 @@ class StandingsDocument:
     interim: bool
     notes: tuple[str, ...]
     starts: tuple[StartDocument, ...]
+    judged_on: Literal["test", "dev"] = "test"
+    """the losses that means and differences are of: dev in an interim verdict"""
+    judged_at_step: int | None = None
 
 
 def document_of(
