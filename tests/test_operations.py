@@ -1,6 +1,7 @@
 """Every registered operation: its result and gradient, held against `jax.grad` and differences."""
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
-from fanin.autograd import Value
+from fanin.autograd import Value, evaluate
 from fanin.autograd.value import OPERATIONS
 
 EXAMPLES = 6
 DIFFERENCE = 1e-6
+
+# Compiling is what these tests wait for: a quarter of it will do for programs that run once.
+QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 class Call(NamedTuple):
@@ -182,50 +186,50 @@ def test_gradients(name):
     @settings(max_examples=EXAMPLES)
     @given(CASES[name].calls, st.integers(0, 2**32 - 1))
     def check(call, seed):
-        rng = np.random.default_rng(seed)
         with jax.enable_x64(True):
-            leaves = [Value(array) for array in call.arrays]
-            node = getattr(leaves[0], name)(*leaves[1:], *call.settings, **call.named)
-            above = rng.normal(size=node.shape)
-            node.backward(above)
-            floats = [leaf for leaf in leaves if leaf.grad is not None]
-            check_against_jax(CASES[name].reference, call, above, node, floats)
-            check_against_differences(rng, above, node, floats)
+            hold_against_jax_and_differences(name, call, np.random.default_rng(seed))
 
     check()
 
 
-def check_against_jax(reference, call, above, node, floats):
-    def result_and_gradients(arrays, above):
-        def of_floats(*found):
-            return reference(*found, *arrays[len(found) :], *call.settings, **call.named)
+def hold_against_jax_and_differences(name, call, rng):
+    count = sum(array.dtype.kind == "f" for array in call.arrays)
+    fixed = call.arrays[count:]
 
-        result, pullback = jax.vjp(of_floats, *arrays[: len(floats)])
-        return result, pullback(above)
+    def build(floats):
+        leaves = [Value(array) for array in (*floats, *fixed)]
+        return leaves, getattr(leaves[0], name)(*leaves[1:], *call.settings, **call.named)
 
-    expected, gradients = jax.jit(result_and_gradients)(call.arrays, above)
-    assert node.shape == node.data.shape == expected.shape
-    assert node.dtype == node.data.dtype == expected.dtype == jnp.float64
-    np.testing.assert_allclose(node.data, expected, rtol=1e-12, atol=1e-12)
-    for leaf, gradient in zip(floats, gradients, strict=True):
-        np.testing.assert_allclose(leaf.grad, gradient, rtol=1e-10, atol=1e-12)
+    def result_of(floats):
+        return CASES[name].reference(*floats, *fixed, *call.settings, **call.named)
 
+    @partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    def everything(floats, above, along):
+        leaves, node = build(floats)
+        evaluation = evaluate(node, upstream=above)
+        found = evaluation.data[node], [evaluation.gradient[leaf] for leaf in leaves]
+        result, pullback = jax.vjp(result_of, floats)
+        ends = []
+        for side in (1, -1):
+            moved = [a + side * DIFFERENCE * d for a, d in zip(floats, along, strict=True)]
+            end = build(moved)[1]
+            ends.append((evaluate(end, gradients=False).data[end] * above).sum())
+        return found, (result, *pullback(above)), (ends[0] - ends[1]) / (2 * DIFFERENCE)
 
-def check_against_differences(rng, above, node, floats):
-    """Along a random direction in the space of all arguments."""
-    directions = [rng.normal(size=leaf.shape) for leaf in floats]
-    at = [np.asarray(leaf.data) for leaf in floats]
-    gradients = [np.asarray(leaf.grad) for leaf in floats]
-    slope = sum(
-        (gradient * along).sum() for gradient, along in zip(gradients, directions, strict=True)
-    )
-    ends = []
-    for side in (1, -1):
-        for leaf, start, along in zip(floats, at, directions, strict=True):
-            leaf.data = start + side * DIFFERENCE * along
-        # `forward` would be a program more to compile.
-        ends.append((np.asarray(node.backward(above).data) * above).sum())
-    difference = (ends[0] - ends[1]) / (2 * DIFFERENCE)
+    floats = list(call.arrays[:count])
+    along = [rng.normal(size=array.shape) for array in floats]
+    node = build(floats)[1]
+    above = rng.normal(size=node.shape)
+    (data, gradients), (result, expected), difference = everything(floats, above, along)
+
+    assert node.shape == data.shape == result.shape
+    assert node.dtype == data.dtype == result.dtype == jnp.float64
+    np.testing.assert_allclose(data, result, rtol=1e-12, atol=1e-12)
+    assert gradients[count:] == [None] * len(fixed)
+    for gradient, its_expected in zip(gradients[:count], expected, strict=True):
+        np.testing.assert_allclose(gradient, its_expected, rtol=1e-10, atol=1e-12)
+    # Along a random direction in the space of all arguments.
+    slope = sum((np.asarray(g) * d).sum() for g, d in zip(gradients[:count], along, strict=True))
     np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-7)
 
 
