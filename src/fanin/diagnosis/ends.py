@@ -40,4 +40,4 @@ def _edge(nonlinearity: Nonlinearity, limit: float, flat: float, steep: float) -
             flat = middle
         else:
             steep = middle
-    return round(flat, 9) + 0.0
+    return round(float(flat), 9) + 0.0  # never -0

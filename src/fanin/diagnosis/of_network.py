@@ -1,30 +1,25 @@
-"""Recording a network of fanin's: one forward and backward pass, measured where it was computed."""
+"""`diagnose` for networks of fanin's: measure, judge, prescribe, and put right on request."""
 
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, final
 
-import jax
 import numpy as np
-from jax import Array
 from jaxtyping import Integer
 
-from fanin.autograd import Evaluation, evaluate
-from fanin.diagnosis import assembly, measurements
-from fanin.diagnosis.assembly import ParameterFacts
-from fanin.diagnosis.ends import flat_ends
-from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
-from fanin.diagnosis.outline import Outline, name_of, outline
-from fanin.diagnosis.recording import Layer, Recording
-from fanin.diagnosis.streams import PREFIX, shared_streams
-from fanin.errors import ShapeError
-from fanin.networks import Network, Parameters, Pass, Statistics, as_values
-from fanin.networks.activations import nonlinearity_of
-from fanin.theory import Nonlinearity
+from fanin.diagnosis import mending
+from fanin.diagnosis.judge import judge
+from fanin.diagnosis.recorder import nonlinearities, record
+from fanin.diagnosis.report import Prescription, Report, ReportError
+from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
+from fanin.networks import Network, Parameters, Statistics
 
-FlatEnds = tuple[float | None, float | None]
+EXAMPLES = 4096
+"""At most so many examples are measured; at least 1,024 tell dead units from unlucky ones."""
 
 
-def record(
+def diagnose(
     network: Network,
     parameters: Parameters,
     contexts: Integer[Any, "examples block"],
@@ -32,190 +27,87 @@ def record(
     *,
     statistics: Statistics | None = None,
     learning_rate: float = 0.1,
-) -> Recording:
-    """Measure a network over these examples, all of them at once.
+    thresholds: Thresholds = THRESHOLDS,
+) -> Report:
+    """Tell before the first step whether a network will learn, why not, and what to do.
 
-    `statistics` are checked for values that are not finite, and otherwise not used: batch
-    normalisation works with the batch's own moments, as in the first step of training. The updates
-    are those of plain gradient descent at `learning_rate`. Raises ShapeError for arrays that do
-    not fit, and IndexRangeError for symbols or targets out of range, before the pass.
+    Of more than 4,096 examples that many are measured, evenly spaced; give 1,024 or more. Batch
+    normalisation works with their own moments, as in the first step; `statistics`, where given,
+    are checked for values that are not finite. Raises ShapeError for arrays that do not fit, and
+    IndexRangeError for symbols or targets out of range, before anything is computed.
     """
     contexts, targets = np.asarray(contexts), np.asarray(targets)
-    _check_shapes(network, contexts, targets)
-    values = as_values(parameters)
-    logits, run = network.run(values, contexts)
-    loss = logits.softmax_cross_entropy(targets)
-    evaluation = evaluate(loss)
-    gradients = {name: evaluation.gradient[value] for name, value in values.items()}
-    outlines, known = outline(network), nonlinearities(network)
-    ends: list[FlatEnds] = [
-        (None, None) if o.nonlinearity is None else flat_ends(known[name_of(o.nonlinearity) or ""])
-        for o in outlines
-    ]
-    on_device = [
-        (
-            _measure_layer(*_arrays(each, run, evaluation), flat_ends=at),
-            {
-                own.name: _measure_parameter(
-                    parameters[own.name], gradients[own.name], transposed=each.kind == "embedding"
-                )
-                for own in each.parameters
-            },
+    if len(targets) > EXAMPLES and len(contexts) == len(targets):
+        some = np.linspace(0, len(targets) - 1, EXAMPLES).astype(np.int64)
+        contexts, targets = contexts[some], targets[some]
+    subject = NetworkSubject(
+        network, parameters, contexts, targets, statistics or {}, learning_rate, thresholds
+    )
+    return subject.diagnose(Mended(parameters, subject.statistics))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Mended:
+    """Parameters by name, and the running statistics of batch normalisation that go with them."""
+
+    parameters: Parameters
+    statistics: Statistics
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NetworkSubject:
+    """A network with the examples on which it was diagnosed."""
+
+    network: Network
+    parameters: Parameters
+    contexts: np.ndarray
+    targets: np.ndarray
+    statistics: Statistics
+    learning_rate: float
+    thresholds: Thresholds
+
+    def diagnose(self, mended: Mended) -> Report:
+        recording = record(
+            self.network,
+            mended.parameters,
+            self.contexts,
+            self.targets,
+            statistics=mended.statistics,
+            learning_rate=self.learning_rate,
         )
-        for each, at in zip(outlines, ends, strict=True)
-    ]
-    measured, output, value, prefixes = jax.device_get(
-        (
-            on_device,
-            _measure_output(evaluation.data[logits]),
-            evaluation.data[loss],
-            {
-                own.name: parameters[own.name].reshape(-1)[:PREFIX]
-                for own in network.parameters
-                if not own.role.startswith("normalisation")
-            },
-        )
-    )
-    layers: dict[str, Layer] = {}
-    for each, (numbers, of_parameters), at in zip(outlines, measured, ends, strict=True):
-        described = _described(each, layers, run)
-        layers[each.name] = assembly.layer(
-            described,
-            numbers,
-            _facts(each, of_parameters, parameters, gradients),
-            flat_ends=at,
-            gradient_scale=len(targets),
-            learning_rate=learning_rate,
-        )
-    recorded = tuple(layers.values())
-    outputs = recorded[-1].activation
-    assert outputs is not None
-    measured_loss = assembly.loss("cross_entropy", float(value), outputs, output, targets)
-    return Recording(
-        framework="fanin",
-        subject=_subject(network),
-        examples=len(targets),
-        layers=recorded,
-        loss=measured_loss,
-        not_finite=assembly.first_not_finite(recorded, measured_loss, dict(statistics or {})),
-        shared_streams=shared_streams(prefixes),
-        learning_rate=learning_rate,
-    )
-
-
-def nonlinearities(network: Network) -> dict[str, Nonlinearity]:
-    """The activations of a network by the names that its recording has them under."""
-    found: dict[str, Nonlinearity] = {}
-    for each in outline(network):
-        name = name_of(each.nonlinearity)
-        if name is not None and each.nonlinearity is not None and name not in found:
-            found[name] = nonlinearity_of(each.nonlinearity)
-    return found
-
-
-@partial(jax.jit, static_argnames=("flat_ends",))
-def _measure_layer(
-    preactivation: Array,
-    normalised: Array | None,
-    activation: Array | None,
-    gradient: Array | None,
-    preactivation_gradient: Array | None,
-    flat_ends: FlatEnds,
-) -> LayerMeasures:
-    return measurements.layer(
-        preactivation, normalised, activation, gradient, preactivation_gradient, flat_ends
-    )
-
-
-@partial(jax.jit, static_argnames=("transposed",))
-def _measure_parameter(data: Array, gradient: Array, transposed: bool) -> ParameterMeasures:
-    """An embedding's rows are its units, and stand in columns here."""
-    if data.ndim != 2:
-        return measurements.parameter(data, gradient)
-    if transposed:
-        data, gradient = data.T, gradient.T
-    probe = np.random.default_rng(data.shape[0]).standard_normal(data.shape[0], np.float32)
-    return measurements.parameter(data, gradient, probe)
-
-
-_measure_output = jax.jit(measurements.output)
-
-
-def _arrays(each: Outline, run: Pass, evaluation: Evaluation) -> tuple[Array | None, ...]:
-    """Pre-activation, normalised, activation and the two gradients of a layer."""
-    before = run.outputs[each.before]
-    normalised = run.outputs[each.normalised] if each.normalised else None
-    after = run.outputs[each.after] if each.after else None
-    last = run.outputs[each.output]
-    data, gradient = evaluation.data, evaluation.gradient
-    return (
-        data[before],
-        None if normalised is None else data[normalised],
-        None if after is None else data[after],
-        gradient[last],
-        None if last is before else gradient[before],
-    )
-
-
-def _described(each: Outline, layers: dict[str, Layer], run: Pass) -> Layer:
-    """A layer's names and kinds, and what it reads."""
-    weight = next((own for own in each.parameters if own.name == f"{each.name}.weight"), None)
-    bias = next((own for own in each.parameters if own.name == f"{each.name}.bias"), None)
-    read = layers.get(each.reads[0])
-    return Layer(
-        name=each.name,
-        kind=each.kind,
-        role=each.role,
-        reads=each.reads,
-        units=run.outputs[each.output].shape[-1],
-        weight=weight and weight.name,
-        weight_shape=weight.shape if weight else (),
-        fan_in=weight and weight.fan_in,
-        fan_out=weight and weight.fan_out,
-        branches=weight.branches if weight else 0,
-        nonlinearity_before=name_of(each.nonlinearity_before),
-        nonlinearity=name_of(each.nonlinearity),
-        normalisation=each.normalisation,
-        bias=bias.name if bias and bias.role in ("bias", "output bias") else None,
-        input=read and read.activation,
-    )
-
-
-def _facts(
-    each: Outline,
-    measured: dict[str, ParameterMeasures],
-    parameters: Parameters,
-    gradients: dict[str, Any],
-) -> tuple[ParameterFacts, ...]:
-    def columns(array: Any) -> Any:
-        return array.T if each.kind == "embedding" else array
-
-    return tuple(
-        ParameterFacts(
-            name=own.name,
-            shape=own.shape,
-            role=own.role,
-            measures=measured[own.name],
-            columns=columns(parameters[own.name]) if len(own.shape) == 2 else None,
-        )
-        for own in each.parameters
-    )
-
-
-def _check_shapes(network: Network, contexts: np.ndarray, targets: np.ndarray) -> None:
-    """Raises ShapeError where contexts and targets do not fit each other or the network."""
-    fits = contexts.ndim == 2 and contexts.shape[1] == network.block
-    if not fits or targets.shape != contexts.shape[:1] or not len(targets):
-        raise ShapeError(
-            f"a diagnosis takes contexts of shape [examples, {network.block}] and as many targets; "
-            f"found {list(contexts.shape)} and {list(targets.shape)}"
+        return judge(
+            recording,
+            nonlinearities(self.network),
+            thresholds=self.thresholds,
+            subject=self,
+            write=partial(mending.code, statistics=mended.statistics),
+            write_choice=mending.choice_code,
         )
 
+    def mended(self, prescriptions: tuple[Prescription, ...]) -> Mended:
+        parameters, statistics = dict(self.parameters), dict(self.statistics)
+        for prescription in prescriptions:
+            mending.apply(prescription, self.network, parameters, statistics, self.contexts)
+        return Mended(parameters, statistics)
 
-def _subject(network: Network) -> str:
-    settings = ", ".join(
-        f"{name} {' × '.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in network.describe().items()
-        if name != "kind" and value not in (None, False)
-    )
-    return f"{type(network).__name__} ({settings})"
+    def given(self, mended: Mended) -> Parameters:
+        return mended.parameters
+
+    def mend_(self, prescriptions: tuple[Prescription, ...]) -> None:
+        """Raises ReportError where the mappings that were given cannot be changed."""
+        mended = self.mended(prescriptions)
+        _update(self.parameters, mended.parameters)
+        _update(self.statistics, mended.statistics)
+
+
+def _update(own: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    changed = {name: array for name, array in new.items() if array is not own[name]}
+    if not changed:
+        return
+    if not isinstance(own, MutableMapping):
+        raise ReportError(
+            f"a {type(own).__name__} cannot be changed in place; use the copy that fixed() gives"
+        )
+    own.update(changed)

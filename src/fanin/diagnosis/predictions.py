@@ -72,12 +72,17 @@ def _both(
     """One number of two signals; `scale` times the deviation of ln second moment is its spread."""
     one, other = from_input.signal, ahead.signal
     return Prediction(
-        from_input=None if isinstance(one, NoTheory) else number(one),
-        ahead=None if isinstance(other, NoTheory) else number(other),
+        from_input=None if isinstance(one, NoTheory) else _plain(number(one)),
+        ahead=None if isinstance(other, NoTheory) else _plain(number(other)),
         spread_from_input=_spread(from_input, scale),
         spread_ahead=_spread(ahead, scale),
         no_theory=one.reason if isinstance(one, NoTheory) else "",
     )
+
+
+def _plain(number: Number) -> Number:
+    """Not one of NumPy's, which msgspec does not write, and finite."""
+    return None if number is None or not math.isfinite(number) else float(number)
 
 
 def _spread(reached: Reached, scale: float | None) -> Number:
@@ -104,8 +109,8 @@ def _saturated_share(layer: Layer, from_input: Reached, ahead: Reached) -> Predi
 def _growth(from_input: Sent, ahead: Sent) -> Prediction:
     one, other = from_input.chi, ahead.chi
     return Prediction(
-        from_input=None if isinstance(one, NoTheory) else one,
-        ahead=None if isinstance(other, NoTheory) else other,
+        from_input=None if isinstance(one, NoTheory) else _plain(one),
+        ahead=None if isinstance(other, NoTheory) else _plain(other),
         spread_from_input=math.sqrt(from_input.chi_variance),
         spread_ahead=math.sqrt(ahead.chi_variance),
         no_theory=one.reason if isinstance(one, NoTheory) else "",

@@ -162,7 +162,7 @@ class Layer:
     copies: tuple[tuple[int, ...], ...] = ()
     """groups with the same weights, whatever their gradients (of an embedding: symbols)"""
     outlying_biases: tuple[int, ...] = ()
-    """units whose bias lies further from 0 than their weighted sums ever reach"""
+    """units whose bias outweighs their weighted sums and the other units' pre-activations"""
     map: tuple[str, ...] = ()
     """a row for each of the first examples (at most 64), a character for each unit: + saturated
     high, - saturated low, 0 exactly zero, . none of these; empty where there is nothing to see"""

@@ -1,10 +1,12 @@
 """The judgement of a recording as a value: verdict, checks, predictions, prescriptions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias
 
 from fanin.diagnosis.recording import Number, Recording
+from fanin.errors import FaninError
 
 Verdict: TypeAlias = Literal["good", "suspect", "bad"]
 VERDICTS: tuple[Verdict, ...] = ("good", "suspect", "bad")
@@ -67,21 +69,30 @@ class Check:
     source: str
 
 
+Action: TypeAlias = Literal["scale", "draw", "shuffle", "zero"]
+"""Multiply by a number, draw again by the house's scheme, put the entries in random order, set to
+zero."""
+
+
 @dataclass(frozen=True)
 class Prescription:
     """One change to one parameter."""
 
     parameter: str
     layer: str
-    change: str
-    """in words: "× 0.0333", "draw again", "set to 0" """
+    action: Action
     number: Number
-    """the factor, or what it is set to"""
+    """what to multiply by, for "scale" """
+    units: tuple[int, ...]
+    """the units (of an embedding: symbols) whose entries are changed; empty for all"""
+    change: str
+    """in words: "× 0.181, to a standard deviation of 0.1826 = 1/√30" """
     code: str
-    """Python that makes the change, given `parameters` (and `network`, where it is named)"""
+    """Python that makes the change, given `parameters` (and `network`, `statistics`, `contexts`
+    where they are named)"""
     reason: str
-    check: str
-    """the name of the check that asks for it"""
+    checks: tuple[str, ...]
+    """the names of the checks that ask for it"""
 
 
 @dataclass(frozen=True)
@@ -101,22 +112,30 @@ class Choice:
 
 
 class Subject(Protocol):
-    """What was diagnosed, for those who change and measure it again."""
+    """What was diagnosed, for changing it and measuring it again."""
 
-    def diagnose(self, parameters: Any) -> "Report":
-        """The report of the same network and batch with other parameters."""
+    def mended(self, prescriptions: "tuple[Prescription, ...]") -> Any:
+        """A copy of what was diagnosed with these changes."""
         ...
 
-    @property
-    def parameters(self) -> Any: ...
+    def given(self, mended: Any) -> Any:
+        """The part of such a copy that a user gives: parameters by name, or a module."""
+        ...
+
+    def mend_(self, prescriptions: "tuple[Prescription, ...]") -> None:
+        """Make these changes in place."""
+        ...
+
+    def diagnose(self, mended: Any) -> "Report":
+        """The report of such a copy, on the same examples."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
     """What a network is like before its first step.
 
-    `checks` are in order of severity, the worst first. `after` is the report of the network as
-    prescribed, once that was measured.
+    `checks` are in order of severity, the worst first.
     """
 
     recording: Recording
@@ -125,8 +144,7 @@ class Report:
     prescriptions: tuple[Prescription, ...]
     choices: tuple[Choice, ...] = ()
     expected_loss: Number = None
-    """of logits as wide as those of a healthy start: about log V for classes"""
-    after: "Report | None" = None
+    """of a guess that gives every class the same chance: log V"""
     subject: Subject | None = field(default=None, repr=False)
 
     @property
@@ -138,14 +156,51 @@ class Report:
     def loss(self) -> Number:
         return None if self.recording.loss is None else self.recording.loss.value
 
+    @property
+    def after(self) -> "Report | None":
+        """The report of the network as prescribed, once `fixed` or `fix_` has measured it."""
+        return self.__dict__.get("_measured_again", (None, None))[1]
+
+    def fixed(self) -> Any:
+        """A copy of what was diagnosed (parameters by name, a module) with all prescriptions
+        applied; measured again, see `after`."""
+        return self._subject().given(self.mended)
+
+    @property
+    def mended(self) -> Any:
+        """That copy with all that goes with it, as running statistics do."""
+        return self._measured_again[0]
+
+    def fix_(self) -> "Report":
+        """Apply all prescriptions in place; returns the report after them."""
+        after = self._measured_again[1]
+        self._subject().mend_(self.prescriptions)
+        return after
+
+    @cached_property
+    def _measured_again(self) -> "tuple[Any, Report]":
+        mended = self._subject().mended(self.prescriptions)
+        return mended, self._subject().diagnose(mended)
+
+    def _subject(self) -> Subject:
+        if self.subject is None:
+            raise ReportError(
+                "this report was read, or made of a recording alone: there is nothing to fix; "
+                "diagnose the network itself"
+            )
+        return self.subject
+
+    def check(self, name: str) -> Check:
+        """The check of that name; KeyError where it was not made."""
+        return {check.name: check for check in self.checks}[name]
+
     def verdict_of(self, layer: str) -> Verdict:
         """The worst verdict that names this layer."""
         return worst(check.verdict for check in self.checks if layer in check.layers)
 
     def prediction(self, layer: str) -> LayerPrediction:
         """The predictions for the layer of that name; KeyError where there is none."""
-        by_name: Mapping[str, LayerPrediction] = {p.layer: p for p in self.predictions}
-        return by_name[layer]
+        return {each.layer: each for each in self.predictions}[layer]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values, in the schema of `fanin.diagnosis.document`."""
@@ -158,3 +213,7 @@ class Report:
         from fanin.diagnosis.document import document_of, to_json
 
         return to_json(document_of(self))
+
+
+class ReportError(FaninError):
+    """A report that cannot do what it is asked."""

@@ -83,13 +83,20 @@ def constant_units(preactivation: UnitSums) -> tuple[int, ...]:
 
 
 def outlying_biases(preactivation: UnitSums, bias: Float[Any, " units"]) -> tuple[int, ...]:
-    """Units whose bias outweighs all that their weighted sums ever do."""
+    """Units whose bias outweighs all that their weighted sums ever do, and other units' biases.
+
+    That it is four times the median unit's pre-activation leaves out layers whose weighted sums
+    have all become small.
+    """
     bias = np.asarray(bias, np.float64)
     low = np.asarray(preactivation.lowest, np.float64) - bias
     high = np.asarray(preactivation.highest, np.float64) - bias
     reach = np.maximum(np.abs(low), np.abs(high))
+    _, mean, variance = _unit_moments(preactivation)
+    usual = 4.0 * np.sqrt(np.median(variance + mean**2))
     with np.errstate(invalid="ignore"):
-        return indices((np.abs(bias) > reach) & (reach > 0) & np.isfinite(reach))
+        outlying = (np.abs(bias) > reach) & (np.abs(bias) > usual) & (reach > 0)
+        return indices(outlying & np.isfinite(reach))
 
 
 def map_rows(codes: Int8[Any, "examples units"]) -> tuple[str, ...]:

@@ -1,0 +1,136 @@
+"""A recording with its predictions, as the checks and prescriptions ask about it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from fanin.diagnosis.predictions import predict
+from fanin.diagnosis.recording import Layer, Number, Parameter, Recording
+from fanin.diagnosis.report import LayerPrediction
+from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
+from fanin.theory import Nonlinearity, TheoryError, forward_gain
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is to be judged."""
+
+    recording: Recording
+    nonlinearities: Mapping[str, Nonlinearity]
+    thresholds: Thresholds = THRESHOLDS
+
+    @cached_property
+    def predictions(self) -> tuple[LayerPrediction, ...]:
+        return predict(self.recording, self.nonlinearities)
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.recording.layers}
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.recording.parameters}
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.layers)}
+
+    def in_order(self, names: "set[str] | list[str]") -> tuple[str, ...]:
+        """Names of layers in order of execution, each once."""
+        return tuple(sorted(set(names), key=self.order.__getitem__))
+
+    @property
+    def hidden(self) -> list[Layer]:
+        """The layers with hidden weights."""
+        return [layer for layer in self.layers.values() if layer.role in ("hidden", "residual")]
+
+    @property
+    def output(self) -> Layer | None:
+        """The layer whose output the loss reads."""
+        return next((each for each in self.layers.values() if each.role == "output"), None)
+
+    @property
+    def last_hidden(self) -> Layer | None:
+        """The layer that the output layer reads; the last one where there is none."""
+        output = self.output
+        if output is not None and output.reads and output.reads[0] in self.layers:
+            return self.layers[output.reads[0]]
+        return None
+
+    def readers(self, name: str) -> list[Layer]:
+        """The layers that read this one."""
+        return [layer for layer in self.layers.values() if name in layer.reads]
+
+    def read(self, layer: Layer) -> Layer | None:
+        """The layer that this one reads first; None where that is the network's input."""
+        return self.layers.get(layer.reads[0]) if layer.reads else None
+
+    def wanted_gain(self, layer: Layer) -> Number:
+        """The gain that keeps second moments: 1/√E[f(z)²] of the activation before the layer.
+
+        Divided by √(2 · branches) in a residual branch, where plain 1 is as good. None where the
+        activation before is not known by its values.
+        """
+        before = layer.nonlinearity_before
+        if before is None:
+            return 1.0
+        if before not in self.nonlinearities:
+            return None
+        try:
+            return forward_gain(self.nonlinearities[before])
+        except TheoryError:
+            return None
+
+    def gain_ratio(self, layer: Layer) -> Number:
+        """The layer's gain over the wanted one."""
+        wanted = self.wanted_gain(layer)
+        if layer.gain is None or wanted is None or layer.role not in ("hidden", "residual"):
+            return None
+        return layer.gain / wanted
+
+    def excess(self, layer: Layer) -> float:
+        """How much of its own a layer adds to ln of the second moment: 0 where it keeps to 1.
+
+        For weights, what they made of their input beyond what the activation before asks for; for
+        an embedding, its own ln second moment.
+        """
+        after = layer.preactivation and layer.preactivation.second_moment
+        if not after:
+            return 0.0
+        if layer.kind == "embedding":
+            return math.log(after)
+        before = self.read(layer)
+        given = before and before.activation and before.activation.second_moment
+        wanted = self.wanted_gain(layer)
+        if not given or not wanted or layer.kind in ("sum", "activation", "normalisation"):
+            return 0.0
+        return math.log(after / (given * wanted**2))
+
+    def growth(self, layer: Layer) -> Number:
+        """The gradient's second moment at a layer's input over that at its output.
+
+        None where several layers read that input, so that it is not this one's alone.
+        """
+        before = self.read(layer)
+        if before is None or len(layer.reads) != 1 or len(self.readers(before.name)) != 1:
+            return None
+        above = layer.gradient and layer.gradient.second_moment
+        below = before.gradient and before.gradient.second_moment
+        return below / above if above and below is not None else None
+
+    def upstream(self, layer: Layer) -> list[Layer]:
+        """The layers from which a layer has its scale, itself among them, in order of execution.
+
+        A normalisation ends the way back: what stands before it has no say in the scale.
+        """
+        found: dict[str, Layer] = {}
+        waiting = [layer]
+        while waiting:
+            now = waiting.pop()
+            found[now.name] = now
+            for name in now.reads:
+                before = self.layers.get(name)
+                if before is not None and before.normalisation is None and name not in found:
+                    waiting.append(before)
+        return [self.layers[name] for name in self.in_order(list(found))]

@@ -1,0 +1,150 @@
+"""What adds up over depth: gradients that vanish or explode, examples that become one."""
+
+import math
+
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.blame import blame
+from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.report import Check
+from fanin.theory import TheoryError
+from fanin.theory import slope as theoretical_slope
+
+# In the place of the logarithm of a ratio to zero.
+NOTHING_LEFT = 50.0
+
+
+def gradients(case: Case) -> Check | None:
+    """The gradient's second moment at the first hidden layer over that at the last."""
+    ends = first_and_last(case)
+    if ends is None:
+        return None
+    first, last = ends
+    below = first.gradient and first.gradient.second_moment
+    above = last.gradient and last.gradient.second_moment
+    if below is None or not above:
+        return None
+    limit, product = case.thresholds.gradient_product, below / above
+    verdict = limit.verdict(product)
+    at_fault: tuple[str, ...] = ()
+    between = layers_between(case, first, last)
+    if verdict != "good":
+        sign = 1.0 if product > 1.0 else -1.0
+        growths = {layer.name: case.growth(layer) for layer in between}
+        shares = {
+            name: sign * math.log(g) if g else 50.0 for name, g in growths.items() if g is not None
+        }
+        at_fault = case.in_order(blame(shares))
+    steps = max(1, len(between))
+    text = (
+        f"From {last.name} back to {first.name} the gradient's second moment is multiplied by "
+        f"{product:.3g}, {product ** (1 / steps):.3g} a layer."
+    )
+    if verdict != "good":
+        text += (
+            " The first layers learn nothing"
+            if product < 1
+            else " The first layers are thrown about"
+        )
+        text += f" while the last ones learn.{_why(case, between)}"
+    return Check(
+        name="gradients",
+        verdict=verdict,
+        value=product,
+        expected=_predicted_product(case, between),
+        low=limit.low,
+        high=limit.high,
+        layers=at_fault,
+        text=text,
+        source="Schoenholz et al. 2017, Deep Information Propagation, section 4",
+    )
+
+
+def examples(case: Case) -> Check | None:
+    """Whether different examples are still different where the output layer reads them."""
+    last = case.last_hidden
+    share = last and last.between and last.between.varying_share
+    if last is None or share is None:
+        return None
+    limit = case.thresholds.varying_share
+    verdict = limit.verdict(share)
+    at_fault: tuple[str, ...] = ()
+    if verdict != "good":
+        losses = {
+            layer.name: lost
+            for layer in case.layers.values()
+            if case.order[layer.name] <= case.order[last.name]
+            and (lost := _lost_difference(case, layer)) is not None
+            and lost > 0.0
+        }
+        at_fault = case.in_order(blame(losses))
+    correlation = last.between and last.between.correlation
+    text = f"{share:.2%} of the power of {last.name} varies over the examples"
+    text += "." if correlation is None else f" (mean correlation {correlation:.3g})."
+    if verdict != "good":
+        text += " To the output layer, different inputs have become one."
+    return Check(
+        name="examples",
+        verdict=verdict,
+        value=share,
+        expected=1.0,
+        low=limit.low,
+        high=None,
+        layers=at_fault,
+        text=text,
+        source="Poole et al. 2016, section 3: correlations that go to 1 in the ordered phase",
+    )
+
+
+def first_and_last(case: Case) -> tuple[Layer, Layer] | None:
+    """The first and last layers with hidden weights, where there are two."""
+    hidden = case.hidden
+    return (hidden[0], hidden[-1]) if len(hidden) > 1 else None
+
+
+def layers_between(case: Case, first: Layer, last: Layer) -> list[Layer]:
+    """The layers whose growth makes up the product: those after the first, up to the last."""
+    low, high = case.order[first.name], case.order[last.name]
+    return [layer for name, layer in case.layers.items() if low < case.order[name] <= high]
+
+
+def _lost_difference(case: Case, layer: Layer) -> float | None:
+    """By how much, in ln, a layer lowered the share of power that varies."""
+    before = case.read(layer)
+    was = before and before.between and before.between.varying_share
+    now = layer.between and layer.between.varying_share
+    if not was or now is None:
+        return None
+    return math.log(was / now) if now > 0 else NOTHING_LEFT
+
+
+def _predicted_product(case: Case, between: list[Layer]) -> float | None:
+    product = 1.0
+    for layer in between:
+        prediction = next(each for each in case.predictions if each.layer == layer.name)
+        growth = prediction.gradient_growth.from_input
+        if growth is None or case.growth(layer) is None:
+            return None
+        product *= growth
+    return product
+
+
+def _why(case: Case, between: list[Layer]) -> str:
+    """What theory says of moments that run away by themselves."""
+    names = {layer.nonlinearity for layer in between if layer.normalisation is None}
+    if len(names) != 1 or (name := names.pop()) not in case.nonlinearities or name is None:
+        return ""
+    gains = [layer.gain for layer in between if layer.gain is not None]
+    if not gains:
+        return ""
+    variance = sorted(gains)[len(gains) // 2] ** 2
+    q = next((e.preactivation.second_moment for e in between if e.preactivation), None)
+    try:
+        slope = theoretical_slope(case.nonlinearities[name], variance, q or 1.0)
+    except TheoryError:
+        return ""
+    if slope <= 1.001:
+        return ""
+    return (
+        f" With {name} the second moment's own map has the slope {slope:.4g} here: above 1, so "
+        "deviations grow from layer to layer whatever the gain."
+    )

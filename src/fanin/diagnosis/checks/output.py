@@ -1,0 +1,102 @@
+"""The loss at step 0 and the logits that make it."""
+
+import math
+
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.blame import blame
+from fanin.diagnosis.recording import Layer, Loss
+from fanin.diagnosis.report import Check, worst
+
+_UNIFORM = (
+    "A guess that gives each of V classes the same chance has the loss log V, and small logits "
+    "add ½(1 − 1/V) Var(logit)"
+)
+
+
+def expected_loss(loss: Loss | None) -> float | None:
+    """log V for classes; None for a loss of another kind."""
+    if loss is None or loss.kind != "cross_entropy" or not loss.classes:
+        return None
+    return math.log(loss.classes)
+
+
+def loss(case: Case) -> Check | None:
+    """The loss against that of a uniform guess."""
+    recorded, uniform = case.recording.loss, expected_loss(case.recording.loss)
+    if recorded is None or uniform is None or recorded.value is None:
+        return None
+    limit = case.thresholds.loss
+    excess = recorded.value - uniform
+    verdict = limit.verdict(excess)
+    at_fault = () if verdict == "good" else case.in_order(_at_fault(case, recorded))
+    text = f"The loss is {recorded.value:.4g}, where a uniform guess has {uniform:.4g}."
+    if verdict != "good":
+        text += " The first steps will only unlearn the network's own opinions" + (
+            f", which come from {', '.join(at_fault)}." if at_fault else "."
+        )
+    return Check(
+        name="loss",
+        verdict=verdict,
+        value=recorded.value,
+        expected=uniform,
+        low=None,
+        high=uniform + (limit.high or 0.0),
+        layers=at_fault,
+        text=text,
+        source=_UNIFORM,
+    )
+
+
+def logits(case: Case) -> Check | None:
+    """How far the logits are from giving all classes the same chance."""
+    recorded, uniform = case.recording.loss, expected_loss(case.recording.loss)
+    if recorded is None or uniform is None or recorded.output_variance is None:
+        return None
+    limit, offset = case.thresholds.logits, recorded.class_offset
+    std = math.sqrt(recorded.output_variance)
+    verdict = worst((limit.verdict(std), case.thresholds.class_offset.verdict(offset)))
+    at_fault = () if verdict == "good" else case.in_order(_at_fault(case, recorded))
+    sure = recorded.largest_probability
+    text = f"The logits differ by {std:.3g} (standard deviation over the classes)"
+    text += "" if sure is None else f"; the likeliest class gets {sure:.0%} on average."
+    if verdict != "good":
+        text += " That is far too wide before anything has been learnt."
+        if offset is not None and case.thresholds.class_offset.verdict(offset) != "good":
+            text += f" One class is {offset:.3g} off the others' mean for all examples alike."
+    return Check(
+        name="logits",
+        verdict=verdict,
+        value=std,
+        expected=0.0,
+        low=None,
+        high=limit.high,
+        layers=at_fault,
+        text=text,
+        source=_UNIFORM,
+    )
+
+
+def output_bias_dominates(layer: Layer, loss: Loss) -> bool:
+    """Whether the output's bias makes up more than half of the logits' variance over classes."""
+    bias = next((own.data for own in layer.parameters if own.name == layer.bias), None)
+    if bias is None or bias.std is None or not loss.output_variance:
+        return False
+    return bias.std**2 > 0.5 * loss.output_variance
+
+
+def _at_fault(case: Case, recorded: Loss) -> list[str]:
+    """The output layer, unless what it reads is itself too large."""
+    output = case.output
+    if output is None:
+        return []
+    if output_bias_dominates(output, recorded):
+        return [output.name]
+    shares = {each.name: case.excess(each) for each in case.upstream(output)}
+    shares = {name: share for name, share in shares.items() if share > 0.0}
+    # An output layer should have a gain far below 1: it is at fault as soon as it has 1.
+    shares[output.name] = max(shares.get(output.name, 0.0), 0.0)
+    reads = case.read(output)
+    given = reads and reads.activation and reads.activation.second_moment
+    if given is not None and given <= 4.0:
+        return [output.name]
+    return blame(shares)

@@ -1,0 +1,92 @@
+"""Weights and embeddings that are out of scale, whatever that does downstream."""
+
+import math
+
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.report import Check, Verdict, worst
+
+
+def gain(case: Case) -> Check | None:
+    """Each weight's gain against the one that keeps second moments.
+
+    Before a normalisation a weight's size means nothing. A layer that widens has a smaller gain by
+    every scheme that looks at its fan-out, and is allowed that.
+    """
+    limit = case.thresholds.gain_ratio
+    ratios = {
+        layer.name: ratio
+        for layer in case.hidden
+        if layer.normalisation is None
+        and not _constant(layer)
+        and (ratio := _ratio(case, layer)) is not None
+    }
+    if not ratios:
+        return None
+    verdicts: dict[str, Verdict] = {name: limit.verdict(ratio) for name, ratio in ratios.items()}
+    at_fault = [name for name, verdict in verdicts.items() if verdict != "good"]
+    furthest = max(ratios, key=lambda name: abs(math.log(max(ratios[name], 1e-30))))
+    layer = case.layers[furthest]
+    wanted = case.wanted_gain(layer)
+    after = f"after {layer.nonlinearity_before}" if layer.nonlinearity_before else "on its input"
+    text = (
+        f"The weights of {furthest} have a gain of {layer.gain:.3g}; {after}, {wanted:.3g} keeps "
+        "second moments."
+    )
+    if len(at_fault) > 1:
+        text += f" Out of scale are {len(at_fault)} layers: {', '.join(at_fault)}."
+    return Check(
+        name="gain",
+        verdict=worst(verdicts.values()),
+        value=ratios[furthest],
+        expected=1.0,
+        low=limit.low,
+        high=limit.high,
+        layers=case.in_order(at_fault),
+        text=text,
+        source="He et al. 2015, section 2.2, with the gain of any activation by quadrature",
+    )
+
+
+def input_scale(case: Case) -> Check | None:
+    """The scale of what embeddings give to layers that do not normalise it."""
+    limit = case.thresholds.input_scale
+    sizes = {
+        layer.name: math.sqrt(layer.activation.second_moment)
+        for layer in case.layers.values()
+        if layer.kind == "embedding"
+        and layer.role != "output"
+        and layer.normalisation is None
+        and layer.activation is not None
+        and layer.activation.second_moment is not None
+        and any(reader.normalisation is None for reader in case.readers(layer.name))
+    }
+    if not sizes:
+        return None
+    largest = max(sizes, key=sizes.__getitem__)
+    return Check(
+        name="input scale",
+        verdict=limit.verdict(sizes[largest]),
+        value=sizes[largest],
+        expected=1.0,
+        low=None,
+        high=limit.high,
+        layers=case.in_order([n for n, size in sizes.items() if limit.verdict(size) != "good"]),
+        text=f"{largest} gives numbers of the size {sizes[largest]:.3g} (root mean square).",
+        source="every gain takes an input of second moment 1: LeCun et al. 1998, section 4.3",
+    )
+
+
+def _constant(layer: Layer) -> bool:
+    """Whether all its units are copies of one, which is another fault than that of scale."""
+    return any(len(group) == layer.units for group in layer.copies)
+
+
+def _ratio(case: Case, layer: Layer) -> float | None:
+    ratio = case.gain_ratio(layer)
+    if ratio is None or ratio >= 1.0:
+        return ratio
+    if layer.role == "residual":
+        return 1.0  # small branches are a way to start residual networks, not a fault
+    widening = math.sqrt((layer.fan_in or 1) / (layer.fan_out or 1))
+    return ratio / min(1.0, widening)

@@ -1,0 +1,79 @@
+"""Units that are copies of each other, and random numbers that were used twice."""
+
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.report import Check, worst
+
+
+def symmetry(case: Case) -> Check:
+    """Units, or symbols of an embedding, with the same weights.
+
+    The output layer is left out: a zero output learns at once, since what it reads differs.
+    """
+    limit = case.thresholds.twins
+    copied = {
+        layer.name: (sum(map(len, layer.copies)) - len(layer.copies)) / max(1, _rows(layer))
+        for layer in case.layers.values()
+        if layer.weight is not None and layer.role != "output"
+    }
+    bad = [name for name, share in copied.items() if limit.verdict(share) != "good"]
+    text = "No two units of a layer have the same weights."
+    if bad:
+        text = " ".join(_sentence(case.layers[name]) for name in bad)
+    return Check(
+        name="symmetry",
+        verdict=worst(limit.verdict(share) for share in copied.values()),
+        value=max(copied.values(), default=0.0),
+        expected=0.0,
+        low=None,
+        high=0.0,
+        layers=case.in_order(bad),
+        text=text,
+        source="Goodfellow et al. 2016, Deep Learning, section 8.4",
+    )
+
+
+def streams(case: Case) -> Check:
+    """Two parameters drawn with one seed or key."""
+    shared = case.recording.shared_streams
+    owners = {own.name: layer.name for layer in case.layers.values() for own in layer.parameters}
+    # The second one is drawn again: the first may have had the numbers by right.
+    at_fault = {owners[pair.second] for pair in shared if pair.second in owners}
+    text = "No two parameters come from the same random numbers."
+    if shared:
+        pairs = "; ".join(
+            f"{pair.first} and {pair.second} (correlation {pair.correlation:.3f} over the first "
+            f"{pair.length} numbers)"
+            for pair in shared[:4]
+        )
+        more = f"; and {len(shared) - 4} more pairs" if len(shared) > 4 else ""
+        text = f"One seed or key was used twice: {pairs}{more}."
+    return Check(
+        name="streams",
+        verdict="suspect" if shared else "good",
+        value=max((abs(pair.correlation) for pair in shared), default=0.0),
+        expected=0.0,
+        low=None,
+        high=0.9,
+        layers=case.in_order(at_fault),
+        text=text,
+        source="layers drawn from one stream are not independent, which every gain assumes",
+    )
+
+
+def _rows(layer: Layer) -> int:
+    """How many units (of an embedding: symbols) a layer has."""
+    return layer.weight_shape[0] if layer.kind == "embedding" else layer.units
+
+
+def _sentence(layer: Layer) -> str:
+    what = "symbols" if layer.kind == "embedding" else "units"
+    count, groups = sum(map(len, layer.copies)), len(layer.copies)
+    named = ", ".join(" = ".join(map(str, group[:6])) for group in layer.copies[:3])
+    text = (
+        f"{layer.name}: {count} {what} in {groups} group{'s' * (groups > 1)} have the same weights"
+    )
+    stays = sum(map(len, layer.twins))
+    return f"{text} ({named}{', …' * (groups > 3)})" + (
+        f", and {stays} also the same gradients: they will stay one." if stays else "."
+    )

@@ -1,0 +1,129 @@
+"""Units that pass next to no gradient: saturated ones and dead ones."""
+
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.blame import blame
+from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.report import Check, Verdict, worst
+
+
+def saturation(case: Case) -> Check | None:
+    """The largest share of saturated outputs of any layer with a bounded activation."""
+    shares = {
+        layer.name: layer.saturation.share
+        for layer in case.layers.values()
+        if layer.saturation is not None and layer.saturation.bounded
+    }
+    if not shares:
+        return None
+    limit = case.thresholds.saturation
+    bad = [name for name, share in shares.items() if limit.verdict(share) != "good"]
+    worst_layer = max(shares, key=shares.__getitem__)
+    at_fault = {cause for name in bad for cause in causes_of_width(case, case.layers[name])}
+    text = f"At most {shares[worst_layer]:.1%} of a layer's outputs are saturated ({worst_layer})."
+    if bad:
+        text = (
+            f"{shares[worst_layer]:.1%} of the outputs of {worst_layer} are saturated (entries of "
+            f"example × unit, at both ends) and pass next to no gradient"
+            f"{_others(bad, worst_layer)}."
+        )
+    return Check(
+        name="saturation",
+        verdict=worst(limit.verdict(share) for share in shares.values()),
+        value=shares[worst_layer],
+        expected=_predicted(case, worst_layer),
+        low=None,
+        high=limit.high,
+        layers=case.in_order(at_fault),
+        text=text,
+        source="Glorot and Bengio 2010, section 3; |tanh| > 0.97, where the slope is below 0.06",
+    )
+
+
+def dead_units(case: Case) -> Check | None:
+    """The largest share of units at a flat end, or zero, for every example."""
+    layers = [layer for layer in case.layers.values() if layer.saturation is not None]
+    if not layers:
+        return None
+    limit = case.thresholds.dead
+    shares = {layer.name: len(layer.dead_units) / max(1, layer.units) for layer in layers}
+    by_bias = {layer.name: dead_by_bias(layer) for layer in layers}
+    verdicts: dict[str, Verdict] = {
+        name: worst((limit.verdict(share), "suspect" if by_bias[name] else "good"))
+        for name, share in shares.items()
+        if not _reads_one_example(case, case.layers[name])
+    }
+    bad = [name for name, verdict in verdicts.items() if verdict != "good"]
+    at_fault = [name for name in bad if by_bias[name]] or _first_dead(case, bad)
+    worst_layer = max(shares, key=lambda name: (name in at_fault, shares[name]))
+    layer = case.layers[worst_layer]
+    text = f"At most {shares[worst_layer]:.1%} of a layer's units are dead ({worst_layer})."
+    if bad:
+        count = len(layer.dead_units)
+        text = (
+            f"{count} of {layer.units} units of {worst_layer} are dead: for all "
+            f"{case.recording.examples:,} examples they stand where the activation is flat"
+        )
+        if by_bias[worst_layer]:
+            text += f"; {len(by_bias[worst_layer])} of them by their bias alone"
+        text += "."
+    return Check(
+        name="dead units",
+        verdict=worst(verdicts.values()),
+        value=shares[worst_layer],
+        expected=0.0,
+        low=None,
+        high=limit.high,
+        layers=case.in_order(at_fault),
+        text=text,
+        source="judged on all recorded examples: on few, healthy units look dead by chance",
+    )
+
+
+def causes_of_width(case: Case, layer: Layer) -> list[str]:
+    """The layers that made a layer's pre-activations so wide."""
+    if layer.normalisation is not None:
+        return [layer.name]
+    before = case.upstream(layer)
+    # A bounded activation hands on no more than its bound, whatever came before it.
+    cut = max(
+        (place for place, each in enumerate(before[:-1]) if _bounded(each)),
+        default=-1,
+    )
+    shares = {each.name: case.excess(each) for each in before[cut + 1 :]}
+    return blame({name: share for name, share in shares.items() if share > 0.0} or {layer.name: 1})
+
+
+def dead_by_bias(layer: Layer) -> tuple[int, ...]:
+    """Dead units whose bias outweighs all that their weighted sums ever do."""
+    return tuple(sorted(set(layer.dead_units) & set(layer.outlying_biases)))
+
+
+def _bounded(layer: Layer) -> bool:
+    return layer.saturation is not None and layer.saturation.bounded
+
+
+def _reads_one_example(case: Case, layer: Layer) -> bool:
+    """Whether a layer's examples had become one before it: its units are then dead by that."""
+    before = case.read(layer)
+    share = before and before.between and before.between.varying_share
+    # One that is all zero, its own power gone, has no share at all.
+    gone = before is not None and before.between is not None and share is None
+    return gone or case.thresholds.varying_share.verdict(share) != "good"
+
+
+def _first_dead(case: Case, bad: list[str]) -> list[str]:
+    """A layer that is wholly dead kills those after it, which are not named."""
+    for name in case.in_order(bad):
+        if len(case.layers[name].dead_units) == case.layers[name].units:
+            return [name]
+    return bad
+
+
+def _others(bad: list[str], named: str) -> str:
+    others = [name for name in bad if name != named]
+    return f"; so with {', '.join(others)}" if others else ""
+
+
+def _predicted(case: Case, name: str) -> float | None:
+    prediction = next(each for each in case.predictions if each.layer == name)
+    return prediction.saturated_share.from_input

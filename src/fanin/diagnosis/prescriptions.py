@@ -1,0 +1,219 @@
+"""What to change in each layer that a verdict names: which parameter, by how much, why."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.output import output_bias_dominates
+from fanin.diagnosis.checks.units import dead_by_bias
+from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.report import Action, Check, Prescription
+
+OUTPUT_GAIN = 0.1
+"""Near-uniform output: logits of a tenth of what the last hidden layer gives, at any width."""
+
+# A factor nearer to 1 than this would not be worth a change.
+_WORTH = 0.05
+
+Writer = Callable[[Prescription], str]
+"""Writes the code of a prescription for one framework."""
+
+
+def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Prescription, ...]:
+    """The changes that the checks ask for, in order of execution; at most one of a kind for each
+    parameter, and none for what no verdict names."""
+    found: dict[tuple[str, Action], Prescription] = {}
+    for check in checks:
+        if check.verdict == "good":
+            continue
+        for made in _RULES.get(check.name, _nothing)(case, check):
+            key = (made.parameter, made.action)
+            asked = found[key].checks if key in found else ()
+            kept = found.get(key, made)
+            found[key] = replace(kept, checks=tuple(dict.fromkeys((*asked, check.name))))
+    drawn = {p.parameter for p in found.values() if p.action == "draw" and not p.units}
+    kept = [p for p in found.values() if p.action == "draw" or p.parameter not in drawn]
+    places = {own.name: place for place, own in enumerate(case.recording.parameters)}
+    kept.sort(key=lambda p: (places.get(p.parameter, len(places)), _ORDER.index(p.action)))
+    return tuple(replace(p, code=write(p)) for p in kept)
+
+
+# A scale that was measured holds for the entries as they are; what is drawn afresh has its own.
+_ORDER: tuple[Action, ...] = ("scale", "shuffle", "draw", "zero")
+
+
+def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """A weight or an embedding brought to the scale that keeps second moments."""
+    if layer.weight is None or layer.normalisation is not None:
+        return []
+    if layer.kind == "embedding":
+        size = layer.activation and layer.activation.second_moment
+        if not size or layer.role == "output":
+            return []
+        reason = f"{layer.name} gives numbers of the size {math.sqrt(size):.3g}; layers expect 1"
+        return _scaled(layer, 1.0 / math.sqrt(size), "to a root mean square of 1", reason, check)
+    wanted = OUTPUT_GAIN if layer.role == "output" else case.wanted_gain(layer)
+    if not layer.gain or not wanted or not layer.fan_in:
+        return []
+    if layer.branches:
+        wanted /= math.sqrt(2 * layer.branches)
+    std = wanted / math.sqrt(layer.fan_in)
+    before = layer.nonlinearity_before
+    reason = {
+        True: f"near-uniform logits take an output gain of {OUTPUT_GAIN}; it is {layer.gain:.3g}",
+        False: f"{'after ' + before if before else 'on its input'} a gain of {wanted:.4g} keeps "
+        f"second moments; it is {layer.gain:.3g}",
+    }[layer.role == "output"]
+    target = f"to a standard deviation of {std:.4g} = {wanted:.4g}/√{layer.fan_in}"
+    return _scaled(layer, wanted / layer.gain, target, reason, check)
+
+
+def _scaled(
+    layer: Layer, factor: float, target: str, reason: str, check: str
+) -> list[Prescription]:
+    if abs(math.log(factor)) < _WORTH or layer.weight is None:
+        return []
+    # The number that is shown is the one that is used.
+    factor = float(f"{factor:.4g}")
+    return [
+        _prescription(
+            layer.weight, layer, "scale", check, f"× {factor:g}, {target}", reason, factor
+        )
+    ]
+
+
+def _prescription(
+    parameter: str,
+    layer: Layer,
+    action: Action,
+    check: str,
+    change: str,
+    reason: str,
+    number: float | None = None,
+    units: tuple[int, ...] = (),
+) -> Prescription:
+    return Prescription(
+        parameter=parameter,
+        layer=layer.name,
+        action=action,
+        number=number,
+        units=units,
+        change=change,
+        code="",
+        reason=reason,
+        checks=(check,),
+    )
+
+
+def _nothing(case: Case, check: Check) -> list[Prescription]:
+    return []
+
+
+def _scales(case: Case, check: Check) -> list[Prescription]:
+    return [made for name in check.layers for made in scale_of(case, case.layers[name], check.name)]
+
+
+def _output(case: Case, check: Check) -> list[Prescription]:
+    """Scales, and an output bias set to zero where it is a part of the fault."""
+    made = _scales(case, check)
+    output, recorded = case.output, case.recording.loss
+    if output is None or recorded is None or output.bias is None:
+        return made
+    if output.name not in check.layers:
+        return made
+    bias = case.parameters[output.bias].data
+    if output_bias_dominates(output, recorded):
+        made = [each for each in made if each.layer != output.name]
+    if bias.std is not None and bias.std > 3 * OUTPUT_GAIN:
+        reason = f"biases of the size {bias.std:.3g} favour some classes before any example asks"
+        made.append(_prescription(output.bias, output, "zero", check.name, "set to 0", reason))
+    return made
+
+
+def _dead(case: Case, check: Check) -> list[Prescription]:
+    """Biases that hold units dead are set to zero; what is dead otherwise is drawn again."""
+    made: list[Prescription] = []
+    for name in check.layers:
+        layer = case.layers[name]
+        units = dead_by_bias(layer)
+        if layer.bias and (units or _mostly_bias(case, layer)):
+            some = units if len(units) <= layer.units // 2 else ()
+            change = f"of {len(some)} units set to 0" if some else "set to 0"
+            reason = "these biases hold their units where the activation is flat"
+            bias = layer.bias
+            made.append(_prescription(bias, layer, "zero", check.name, change, reason, units=some))
+        elif layer.weight and layer.dead_units:
+            made.append(_drawn(layer, layer.dead_units, check.name, "their units are dead"))
+    return made
+
+
+def _mostly_bias(case: Case, layer: Layer) -> bool:
+    """Whether the biases make up more than half of the pre-activations' power."""
+    if layer.bias is None or layer.preactivation is None:
+        return False
+    own, whole = case.parameters[layer.bias].data.second_moment, layer.preactivation.second_moment
+    return own is not None and whole is not None and own > 0.5 * whole
+
+
+def _symmetry(case: Case, check: Check) -> list[Prescription]:
+    made: list[Prescription] = []
+    for name in check.layers:
+        layer = case.layers[name]
+        copies = tuple(sorted(unit for group in layer.copies for unit in group[1:]))
+        made.append(_drawn(layer, copies, check.name, "units with equal weights compute the same"))
+    return made
+
+
+def _drawn(layer: Layer, units: tuple[int, ...], check: str, reason: str) -> Prescription:
+    """Some units' weights drawn again; all of them where hardly one is left as it is."""
+    assert layer.weight is not None
+    rows = layer.weight_shape[0] if layer.kind == "embedding" else layer.units
+    some = units if len(units) < rows - 1 else ()
+    what = f"of {len(some)} units drawn again" if some else "drawn again"
+    return _prescription(layer.weight, layer, "draw", check, what, reason, units=some)
+
+
+def _streams(case: Case, check: Check) -> list[Prescription]:
+    owners = {own.name: layer for layer in case.layers.values() for own in layer.parameters}
+    made: dict[str, Prescription] = {}
+    for pair in case.recording.shared_streams:
+        if pair.first in made:
+            continue  # with the first of three shuffled, the pair of the other two is left
+        reason = f"it has the same random numbers as {pair.first}"
+        made[pair.second] = _prescription(
+            pair.second, owners[pair.second], "shuffle", check.name, "its entries shuffled", reason
+        )
+    return list(made.values())
+
+
+def _finite(case: Case, check: Check) -> list[Prescription]:
+    """What is not finite cannot be scaled: drawn again."""
+    reason = "it has values that are not finite"
+    made = [
+        _prescription(own.name, layer, "draw", check.name, "drawn again", reason)
+        for layer in case.layers.values()
+        for own in layer.parameters
+        if not own.data.finite
+    ]
+    first = case.recording.not_finite
+    if first is not None and first.what == "statistic":
+        layer = case.layers[check.layers[0]]
+        change = "measured anew on the examples"
+        made.append(_prescription(first.place, layer, "draw", check.name, change, first.text))
+    return made
+
+
+_RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
+    "finite": _finite,
+    "loss": _output,
+    "logits": _output,
+    "saturation": _scales,
+    "gain": _scales,
+    "input scale": _scales,
+    "gradients": _scales,
+    "examples": _scales,
+    "dead units": _dead,
+    "symmetry": _symmetry,
+    "streams": _streams,
+}
