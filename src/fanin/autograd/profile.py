@@ -1,5 +1,6 @@
 """How long each operation of a graph takes, forward and backward, each measured alone."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.core import eval_jaxpr
 
@@ -51,11 +53,11 @@ class Profile:
 
     @property
     def forward(self) -> float:
-        return sum(timing.forward for timing in self.timings)
+        return math.fsum(timing.forward for timing in self.timings)
 
     @property
     def backward(self) -> float:
-        return sum(timing.backward for timing in self.timings)
+        return math.fsum(timing.backward for timing in self.timings)
 
     @property
     def slowest(self) -> Timing | None:
@@ -117,7 +119,7 @@ def profile(root: Value, rounds: int = 20) -> Profile:
         operation = node.made_by
         if operation is None:
             continue
-        arguments = [data[a] if isinstance(a, Value) else a for a in node.arguments]
+        arguments = [_argument(a, data) for a in node.arguments]
         key = operation, tuple(_kind(operation, a) for a in arguments)
         if key not in measured:
             measured[key] = (
@@ -134,6 +136,12 @@ def profile(root: Value, rounds: int = 20) -> Profile:
         together = _seconds(lambda: whole(inputs), rounds)
     nothing = jax.jit(lambda array: array)
     return Profile(tuple(timings), _seconds(lambda: nothing(data[root]), rounds), together)
+
+
+def _argument(argument: Any, data: dict[Value, Array]) -> Any:
+    if isinstance(argument, Value):
+        return data[argument]
+    return jnp.asarray(argument) if is_array(argument) else argument
 
 
 def _kind(operation: Operation, argument: Any) -> Any:

@@ -9,7 +9,8 @@ from itertools import accumulate
 from fanin.autograd.layout import Layout, layered_layout
 
 # Pixels. The width of a letter is that of a monospaced font, which the picture asks for.
-FONT_SIZE, LETTER, LINE, PADDING, GAP, LAYER_GAP, ARROW = 12, 7.3, 16, 10, 24, 34, 7
+FONT_SIZE, LETTER, LINE, PADDING = 12.0, 7.3, 16.0, 10.0
+GAP, LAYER_GAP, ARROW = 24.0, 34.0, 7.0
 LONGEST_LINE = 44
 BOLD = ' font-weight="bold"'
 
@@ -64,14 +65,14 @@ def draw_boxes(boxes: Sequence[Box], title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:.0f}" '
         f'height="{height:.0f}" viewBox="{left:.1f} 0 {width:.1f} {height:.1f}" '
         'fill="none" stroke="currentColor" '
-        f'font-family="ui-monospace, monospace" font-size="{FONT_SIZE}">'
+        f'font-family="ui-monospace, monospace" font-size="{FONT_SIZE:.0f}">'
     )
     return "\n".join([opening, f"<title>{_text(title)}</title>", *edges, *drawn, "</svg>"])
 
 
 def _box(box: Box, x: float, top: float) -> str:
     # Leaves have round ends, what is computed has corners.
-    round_by = 3 if box.parents else LINE
+    round_by = 3.0 if box.parents else LINE
     lines = "".join(
         f'<text x="{x:.1f}" y="{top + PADDING / 2 + LINE * (place + 0.75):.1f}"'
         f"{'' if place else BOLD}>{_text(_shorten(line))}</text>"
@@ -80,7 +81,7 @@ def _box(box: Box, x: float, top: float) -> str:
     return (
         f"<g><title>{_text(chr(10).join(box.lines))}</title>"
         f'<rect x="{x - box.width / 2:.1f}" y="{top:.1f}" width="{box.width:.1f}" '
-        f'height="{box.height:.1f}" rx="{round_by}" fill="currentColor" fill-opacity="0.06"/>'
+        f'height="{box.height:.1f}" rx="{round_by:.0f}" fill="currentColor" fill-opacity="0.06"/>'
         f'<g fill="currentColor" stroke="none" text-anchor="middle">{lines}</g></g>'
     )
 
@@ -107,7 +108,7 @@ def _edge(
         if bend:
             y += depth[layer]
             path.append(f"V{y:.1f}")
-    arrow = f"M{x:.1f} {y + ARROW:.1f}l-3.5 -{ARROW}h7z"
+    arrow = f"M{x:.1f} {y + ARROW:.1f}l{-ARROW / 2} {-ARROW}h{ARROW}z"
     return (
         f'<path d="{"".join(path)}" stroke-opacity="0.6"/>'
         f'<path d="{arrow}" fill="currentColor" stroke="none"/>'
