@@ -44,6 +44,16 @@ _FIND_LR_EXAMPLE = """Example:
   fanin find-lr words.txt --hidden 100,100 --plot rates.svg
   fanin train words.txt --hidden 100,100 --lr auto
 """
+_GAIN_EXAMPLE = """Example:
+
+  fanin gain tanh --bias-variance 0.05 --plot tanh.svg
+  fanin gain jax.nn:mish --json
+"""
+_STARTS_EXAMPLE = """Example:
+
+  fanin starts
+  fanin train --start kaiming-normal:gain=1
+"""
 _EPILOGUE = (
     "Exit codes: 0; 2 for what you can mend (one message, nothing written); 70 for a fault of "
     "fanin's own; 130 after Ctrl-C."
@@ -60,6 +70,8 @@ app = App(
 app.command("fanin.cli.train:train", name="train", help_prologue=_TRAIN_EXAMPLE)
 app.command("fanin.cli.sample:sample", name="sample", help_prologue=_SAMPLE_EXAMPLE)
 app.command("fanin.cli.find_lr:find_lr", name="find-lr", help_prologue=_FIND_LR_EXAMPLE)
+app.command("fanin.cli.gain:gain", name="gain", help_prologue=_GAIN_EXAMPLE)
+app.command("fanin.cli.starts:starts", name="starts", help_prologue=_STARTS_EXAMPLE)
 app.register_install_completion_command(
     help="Install completion for the shell in use (bash, zsh, fish)."
 )

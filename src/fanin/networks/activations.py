@@ -73,7 +73,10 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
 
 @lru_cache(maxsize=64)  # theory remembers its integrals by the nonlinearity's identity
 def nonlinearity_of(activation: Activation) -> Nonlinearity:
-    """The activation as theory takes it; a callable is differentiated by JAX, in float64."""
+    """The activation as theory takes it; a callable is differentiated by JAX, in float64.
+
+    Using it raises OptionError for a callable that JAX cannot trace, as one of NumPy or PyTorch.
+    """
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return find_nonlinearity(activation)
     function = find_activation(activation)
@@ -83,7 +86,14 @@ def nonlinearity_of(activation: Activation) -> Nonlinearity:
         def values(x: Any) -> Any:
             # At compile time, so that a start may be drawn inside `jax.jit`.
             with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-                return np.asarray(compiled[which](jnp.asarray(x)))
+                try:
+                    return np.asarray(compiled[which](jnp.asarray(x)))
+                except Exception as error:  # whatever the user's own function does to a tracer
+                    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                    raise OptionError(
+                        f"activation {activation_name(activation)!r} cannot be traced and "
+                        f"differentiated by JAX ({reason}); write it with jax.numpy, of one array"
+                    ) from error
 
         return values
 
