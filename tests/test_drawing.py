@@ -29,6 +29,7 @@ def test_text_has_every_node_with_operation_shape_and_name():
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert cells[0].pop() == "data", "leaves have theirs before anything is computed"
     assert "±" in cells[1].pop() + cells[4].pop()
+    assert repr(network()[0].graph()) == str(network()[0].graph())
     assert cells == [
         ["name", "made by", "type and shape"],
         ["#0", "embedding", "float32[27, 3]"],

@@ -1,5 +1,6 @@
 """`Value`: lazy nodes, forward and backward, eagerly and inside JAX's transformations."""
 
+import doctest
 import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec
@@ -355,6 +356,12 @@ def test_arguments_that_an_operation_does_not_take_are_named():
 
 
 # Operations of one's own
+
+
+def test_the_examples_in_the_docstrings_hold(own_operations):
+    found = doctest.testmod(sys.modules["fanin.autograd.value"])
+    assert found.attempted > 3
+    assert found.failed == 0
 
 
 def test_a_users_operation_becomes_a_method(own_operations):

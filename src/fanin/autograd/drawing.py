@@ -54,7 +54,7 @@ class GraphNode:
         return tuple(line for line in lines if line)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graph:
     """The nodes below a value, in order of execution."""
 
@@ -79,7 +79,7 @@ class Graph:
             )
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = [("", "name", "made by", "type and shape", "data", "gradient")]
         for place, node in enumerate(self.nodes):
             arguments = [*(f"#{parent}" for parent in node.parents), *node.settings]

@@ -38,7 +38,7 @@ class Timing:
         return self.forward + self.backward
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """The times of every operation below a node, in order of execution.
 
@@ -63,7 +63,7 @@ class Profile:
     def slowest(self) -> Timing | None:
         return max(self.timings, key=lambda timing: timing.total, default=None)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         places = range(len(self.timings))
         by_time = sorted(places, key=lambda place: self.timings[place].total, reverse=True)
         shown = [self.timings[place] for place in sorted(by_time[:ROWS_SHOWN])]

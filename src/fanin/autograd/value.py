@@ -29,6 +29,7 @@ class Value:
     >>> w = Value([1.0, 2.0], name="w")
     >>> loss = (w * w).sum()
     >>> loss.backward()
+    Value(sum = sum(…): float32[])
     >>> w.grad
     Array([2., 4.], dtype=float32)
 
