@@ -29,6 +29,7 @@ _EXAMPLE = """Example:
 
   fanin train                               train on the bundled names
   fanin sample names.safetensors -n 100     make a hundred more
+  fanin race --start fanin --start normal   which start is better, and is it sure?
 """
 _TRAIN_EXAMPLE = """Example:
 
@@ -54,6 +55,11 @@ _STARTS_EXAMPLE = """Example:
   fanin starts
   fanin train --start kaiming-normal:gain=1
 """
+_RACE_EXAMPLE = """Example:
+
+  fanin race --start fanin --start kaiming-normal:gain=1 --html race.html
+  fanin race words.txt --axis lr=0.03,0.1,0.3 --seeds 16 --out folder
+"""
 _EPILOGUE = (
     "Exit codes: 0; 2 for what you can mend (one message, nothing written); 70 for a fault of "
     "fanin's own; 130 after Ctrl-C."
@@ -72,6 +78,7 @@ app.command("fanin.cli.sample:sample", name="sample", help_prologue=_SAMPLE_EXAM
 app.command("fanin.cli.find_lr:find_lr", name="find-lr", help_prologue=_FIND_LR_EXAMPLE)
 app.command("fanin.cli.gain:gain", name="gain", help_prologue=_GAIN_EXAMPLE)
 app.command("fanin.cli.starts:starts", name="starts", help_prologue=_STARTS_EXAMPLE)
+app.command("fanin.cli.race:race", name="race", help_prologue=_RACE_EXAMPLE)
 app.register_install_completion_command(
     help="Install completion for the shell in use (bash, zsh, fish)."
 )

@@ -61,7 +61,7 @@ class Pace:
         parts += [f"dev {self.dev:.3f}"] if math.isfinite(self.dev) else []
         if self.speed > 0:
             left = (self.steps - self.done) / self.speed
-            parts += [f"{self.speed:,.0f} steps/s"] + [f"{_duration(left)} left"] * (left > 0)
+            parts += [f"{self.speed:,.0f} steps/s"] + [f"{duration(left)} left"] * (left > 0)
         return " · ".join(parts)
 
 
@@ -125,7 +125,8 @@ class TrainingDisplay:
         live.refresh()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """The time as people say it: "2 min 5 s"."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ CHECKPOINT_SECONDS = 10.0
 
 def course(
     plan: Race, folder: str | Path | None = None, *, checkpoint_seconds: float = CHECKPOINT_SECONDS
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Race; yields the opening, then every event, each written to the folder before it is yielded.
 
     In a folder where the same race was begun, what is recorded comes first and the race goes on

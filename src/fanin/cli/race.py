@@ -1,0 +1,357 @@
+"""`fanin race`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from fanin.cli.output import print_json, printable
+from fanin.cli.train import (
+    NormalisationKind,
+    OptimiserName,
+    Schedule,
+    activation_names,
+    given,
+    sizes,
+    start_names,
+)
+from fanin.errors import OptionError
+
+if TYPE_CHECKING:
+    from fanin.race import Race, Results, Verdict
+    from fanin.race.table import StandingsDocument
+
+SCHEMA = "fanin.race/1"
+INTERRUPTED = 130
+STEPS = 20_000  # a tenth of a training's: many are compared, and the differences are there by then
+
+_LANES = Group("Lanes", sort_key=1)
+_NETWORK = Group("Network", sort_key=2)
+_TRAINING = Group("Training", sort_key=3)
+_VERDICT = Group("Verdict", sort_key=4)
+_OUTPUT = Group("Output", sort_key=5)
+
+
+def race(
+    words: str | None = None,
+    /,
+    *,
+    start: Annotated[
+        tuple[str, ...],
+        Parameter(group=_LANES, completer=start_names, negative="", show_default="fanin, normal"),
+    ] = (),
+    seeds: Annotated[int, Parameter(group=_LANES)] = 32,
+    first_seed: Annotated[int, Parameter(group=_LANES)] = 0,
+    axis: Annotated[
+        tuple[str, ...],
+        Parameter(group=_LANES, negative="", metavar="NAME=V,V…", show_default=False),
+    ] = (),
+    tune_lr: Annotated[bool, Parameter(group=_LANES, negative="")] = False,
+    rates: Annotated[str | None, Parameter(group=_LANES, metavar="LR,LR…")] = None,
+    tuning_seeds: Annotated[int, Parameter(group=_LANES)] = 3,
+    embedding: Annotated[int | None, Parameter(group=_NETWORK, show_default="10")] = None,
+    block: Annotated[int, Parameter(group=_NETWORK)] = 3,
+    hidden: Annotated[
+        tuple[int, ...] | None,
+        Parameter(
+            group=_NETWORK,
+            converter=sizes,
+            n_tokens=1,
+            negative="",
+            metavar="SIZES",
+            show_default="200",
+        ),
+    ] = None,
+    activation: Annotated[
+        str | None, Parameter(group=_NETWORK, completer=activation_names, show_default="tanh")
+    ] = None,
+    normalisation: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
+    residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
+    steps: Annotated[int, Parameter(group=_TRAINING)] = STEPS,
+    batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
+    lr: Annotated[
+        float | None, Parameter(group=_TRAINING, show_default="0.1, or 0.001 for Adam")
+    ] = None,
+    optimiser: Annotated[
+        OptimiserName | None, Parameter(group=_TRAINING, show_default="sgd")
+    ] = None,
+    schedule: Annotated[Schedule | None, Parameter(group=_TRAINING, show_default="step")] = None,
+    eval_every: Annotated[
+        int | None, Parameter(group=_TRAINING, show_default="a tenth to a fortieth of the steps")
+    ] = None,
+    split_seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
+    reference: Annotated[str | None, Parameter(group=_VERDICT, show_default="the first")] = None,
+    margin: Annotated[float, Parameter(group=_VERDICT)] = 0.01,
+    level: Annotated[float, Parameter(group=_VERDICT)] = 0.95,
+    target: Annotated[float | None, Parameter(group=_VERDICT)] = None,
+    out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
+    csv: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
+    html: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
+    json: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+    quiet: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+) -> int:
+    """Train many starts side by side with the same seeds, and say which differences are real.
+
+    A seed decides a start's draws and its batches, and all starts share both, so that they are
+    compared seed by seed. Ctrl-C gives an interim verdict on dev losses; the exit code is 130 then.
+
+    Parameters
+    ----------
+    words
+        Text file of one word a line, - for standard input; left out: US given names.
+    start
+        A start to race, such as fanin or kaiming-normal:gain=1; once for each.
+    seeds
+        Runs of each start.
+    first_seed
+        The first of the seeds; the others follow it.
+    axis
+        Races every start with each of these values: lr=0.1,0.3 or depth=1,2; once for each axis.
+    tune_lr
+        Finds each start's learning rate first, with seeds of its own, on dev losses.
+    rates
+        The rates that tuning tries; left out: from a tenth to ten times the learning rate.
+    tuning_seeds
+        Runs that tuning makes with each rate.
+    embedding
+        Numbers that stand for one symbol.
+    block
+        Symbols that the next one is guessed from.
+    hidden
+        Units of each hidden layer: 200 for one layer, 100,100 for two.
+    activation
+        identity, tanh, relu, gelu, silu, sigmoid, selu; or module:callable.
+    normalisation
+        batch or layer, before each activation.
+    residual
+        Each hidden layer after the first adds to its input.
+    steps
+        Steps of each run.
+    batch
+        Examples in a step.
+    lr
+        Learning rate.
+    optimiser
+        sgd, adam or adamw.
+    schedule
+        step divides the rate by ten from half way on, cosine lowers it to zero.
+    eval_every
+        Steps from one dev loss to the next.
+    split_seed
+        Decides which words are for training, dev and test.
+    reference
+        The name of what the others are compared to.
+    margin
+        Differences below this, in nats per symbol, count as none.
+    level
+        The chance that all of the verdicts hold.
+    target
+        A dev loss: the steps and seconds to it are told.
+    out
+        Folder for the record; a race that was begun there goes on.
+    csv
+        File to write the standings to, a row a start.
+    html
+        Page to write, with curves and differences.
+    json
+        One JSON object on standard output, and nothing else there.
+    quiet
+        No progress on standard error.
+    """
+    _check_outputs(words, csv, html)
+    from fanin.race.devices import use_all_cores
+
+    use_all_cores()  # before anything has made JAX begin
+    from fanin.corpus import Corpus, bundled_names, read_words
+    from fanin.race import Race
+    from fanin.training import TrainingOptions
+
+    corpus = Corpus.of(
+        bundled_names() if words is None else read_words(words), block=block, split_seed=split_seed
+    )
+    options = TrainingOptions(
+        steps=steps, **given(batch=batch, lr=lr, optimiser=optimiser, schedule=schedule)
+    )
+    network = given(embedding=embedding, hidden=hidden, activation=activation)
+    network |= given(normalisation=normalisation, residual=residual or None)
+    lanes = _lanes(start or ("fanin", "normal"), axis, corpus, options, network)
+    plan = Race(
+        tuple(lanes),
+        _seeds(first_seed, seeds),
+        corpus,
+        _tuning(tune_lr, rates, tuning_seeds),
+        eval_every,
+    )
+    _check_verdict(plan, reference, margin, level)
+    results, interrupted = _watch(plan, out, quiet=quiet)
+    verdict = results.judge(reference=reference, margin=margin, level=level)
+    document = results.document(verdict, target=target)
+    _write(results, verdict, document, csv, html)
+    if json:
+        _print_json(document, plan, out, csv, html)
+    else:
+        _print_table(document, [path for path in (csv, html) if path is not None])
+    return INTERRUPTED if interrupted else 0
+
+
+def _lanes(
+    starts: tuple[str, ...],
+    axes: tuple[str, ...],
+    corpus: Any,
+    options: Any,
+    settings: dict[str, Any],
+) -> list[Any]:
+    from fanin.networks import CharacterMLP
+    from fanin.race import Lane, with_axis
+    from fanin.starts import find_start
+
+    network = CharacterMLP(len(corpus.vocabulary), block=corpus.block, **settings)
+    schemes = [find_start(name) for name in starts]
+    lanes = [Lane(scheme.name, network, scheme, options) for scheme in schemes]
+    for axis in axes:
+        name, equals, values = axis.partition("=")
+        if not equals:
+            raise OptionError(f"--axis {axis}: give its values, {axis}=…,…")
+        lanes = with_axis(lanes, name, [value for value in values.split(",") if value])
+    return lanes
+
+
+def _seeds(first: int, count: int) -> tuple[int, ...]:
+    if not 1 <= count <= 100_000:
+        raise OptionError(f"--seeds {count}: give from 1 to 100,000")
+    return tuple(range(first, first + count))
+
+
+def _tuning(wanted: bool, rates: str | None, seeds: int) -> Any:
+    from fanin.race import Tuning
+    from fanin.race.plan import FIRST_TUNING_SEED
+
+    if not wanted:
+        if rates is not None:
+            raise OptionError("--rates are for tuning; give --tune-lr too, or --axis lr=…")
+        return None
+    try:
+        grid = tuple(float(rate) for rate in rates.split(",")) if rates else ()
+    except ValueError:
+        raise OptionError(f"--rates {rates}: give numbers, such as 0.03,0.1,0.3") from None
+    if not 1 <= seeds <= 1_000:
+        raise OptionError(f"--tuning-seeds {seeds}: give from 1 to 1,000")
+    return Tuning(grid, tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + seeds)))
+
+
+def _check_outputs(words: str | None, csv: str | None, html: str | None) -> None:
+    """Finds out before the race what would be in the way after it."""
+    from fanin.atomic_file import check_writable, reason
+
+    for option, path in (("--csv", csv), ("--html", html)):
+        if path is None:
+            continue
+        try:
+            check_writable(path)
+        except (OSError, ValueError) as error:
+            raise OptionError(f"{option} {path}: cannot be written: {reason(error)}") from None
+        if words and Path(words).exists() and os.path.realpath(words) == os.path.realpath(path):
+            raise OptionError(f"{path} would be written over what is read, {words}")
+    if csv is not None and html is not None and os.path.realpath(csv) == os.path.realpath(html):
+        raise OptionError(f"--csv and --html are one file, {csv}; give each its own name")
+
+
+def _check_verdict(plan: "Race", reference: str | None, margin: float, level: float) -> None:
+    """Asks for a verdict on nothing, which complains of what would be wrong with the real one."""
+    from fanin.race import judge
+
+    nothing = {lane.name: [None] for lane in plan.lanes}
+    judge(nothing, uniform_loss=plan.uniform_loss, reference=reference, margin=margin, level=level)
+
+
+def _watch(plan: "Race", out: str | None, *, quiet: bool) -> tuple["Results", bool]:
+    """Races with the progress on standard error; whether it was interrupted."""
+    from contextlib import closing, nullcontext
+
+    from fanin.pictures.race_progress import RaceDisplay
+    from fanin.race import Results, course
+
+    results = Results(plan)
+    try:
+        # Closed at the end, so that the record is whole on the disk before anything is printed.
+        with closing(course(plan, out)) as events:
+            next(events)  # the opening: from here on the folder is known to do
+            if not quiet:
+                print(_introduction(plan), file=sys.stderr)
+            with nullcontext() if quiet else RaceDisplay(results) as display:
+                for event in events:
+                    results.add(event)
+                    if display is not None:
+                        display.update()
+    except KeyboardInterrupt:
+        if not results.measured:
+            raise
+        print(f"fanin: interrupted at step {results.step:,} of {plan.steps:,}", file=sys.stderr)
+        return results, True
+    for name, tuned in results.at_edge().items():
+        print(
+            f"fanin: the best rate of {printable(name)}, {tuned.rate:g}, is at the edge of its "
+            "grid; one beyond it may be better (--rates)",
+            file=sys.stderr,
+        )
+    return results, False
+
+
+def _introduction(plan: "Race") -> str:
+    words = plan.corpus.words
+    return (
+        f"{len(words.words):,} words ({printable(words.source)}; {words.duplicates:,} duplicates "
+        f"dropped), {len(plan.lanes)} starts × {len(plan.seeds)} seeds, {plan.steps:,} steps each"
+    )
+
+
+def _write(
+    results: "Results",
+    verdict: "Verdict",
+    document: "StandingsDocument",
+    csv: str | None,
+    html: str | None,
+) -> None:
+    from fanin.atomic_file import reason, write_atomically
+    from fanin.race import to_csv
+
+    contents: dict[str, bytes] = {}
+    if csv is not None:
+        contents[csv] = to_csv(document).encode()
+    if html is not None:
+        from fanin.pictures.race_page import race_page
+
+        contents[html] = race_page(results, document).encode()
+    for path, content in contents.items():
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            raise OptionError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def _print_json(
+    document: "StandingsDocument", plan: "Race", out: str | None, csv: str | None, html: str | None
+) -> None:
+    import msgspec
+
+    fields: dict[str, Any] = msgspec.to_builtins(document)
+    del fields["schema"]
+    opening = plan.opening()
+    fields |= {
+        "options": opening.options,
+        "machine": msgspec.to_builtins(opening.machine),
+        "folder": out,
+        "csv": csv,
+        "html": html,
+    }
+    print_json(SCHEMA, fields)
+
+
+def _print_table(document: "StandingsDocument", written: list[str]) -> None:
+    from fanin.pictures.race_table import race_table
+
+    print(race_table(document))
+    if written:
+        print(f"written: {', '.join(map(printable, written))}")
