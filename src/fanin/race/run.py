@@ -91,13 +91,21 @@ class Heat:
 
     def advance(self, target: int) -> Iterator[RaceProgress]:
         """Train all runs to step `target`; a record of each wave as it gets there."""
+        for wave, losses, spent in self._trained(target):
+            yield self._record(wave, losses, spent, target)
+
+    def train(self, target: int) -> None:
+        """Train all runs to step `target`, and measure nothing."""
+        for _ in self._trained(target):
+            pass
+
+    def _trained(self, target: int) -> Iterator[tuple[Wave, Float[np.ndarray, " runs"], float]]:
         for waves in self._groups:
             for place, wave in enumerate(waves):
                 began = time.perf_counter()
                 wave, losses = wave.train(self._data, self.step, target, self.steps)
                 waves[place] = wave
-                spent = (time.perf_counter() - began) / len(wave.runs)
-                yield self._record(wave, losses, spent, target)
+                yield wave, losses, (time.perf_counter() - began) / len(wave.runs)
         self.step = target
 
     def save(self) -> dict[str, np.ndarray]:
