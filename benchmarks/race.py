@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 CORES = 2
 NETWORKS = {"3/4/100/32": (3, 4, 100, 32), "10/3/200/32": (10, 3, 200, 32)}
@@ -23,35 +24,41 @@ RUNS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 MANY = 64
 RATE = 0.1
 SECONDS = 1.5  # of a measurement, about
+FEW = 20  # steps: the fewest that a measurement holds
+STEPS_AT_ONCE = 1024  # of a call of the race's program, as in fanin.training.step
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--worker", nargs=3, metavar=("KIND", "NETWORK", "RUNS"))
-    options.add_argument("--widths", action="store_true", help="only from 2 runs to 512")
+    options.add_argument("--only", choices=("contest", "widths"))
+    options.add_argument("--networks", nargs="*", choices=NETWORKS, default=list(NETWORKS))
     asked = options.parse_args()
     if asked.worker:
         work(*asked.worker)
         return
-    for network in NETWORKS:
-        if not asked.widths:
+    for network in asked.networks:
+        if asked.only != "widths":
             contest(network, asked.rounds)
-        widths(network, asked.rounds)
+        if asked.only != "contest":
+            widths(network, asked.rounds)
 
 
 def contest(network: str, rounds: int) -> None:
     """Microseconds for a step of a run, of each contender, and how many times the race's."""
-    fanin, vmap = (Worker(kind, network, MANY) for kind in ("fanin", "vmap"))
+    kinds = ("fanin", "vmap", "vmap-one-thread")
+    fanin, vmap, vmap_one_thread = (Worker(kind, network, MANY) for kind in kinds)
     eager = [Worker("eager", network, MANY) for _ in range(CORES)]
-    workers = [fanin, vmap, *eager]
+    workers = [fanin, vmap, vmap_one_thread, *eager]
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         of_round = {
             "fanin race": measure([fanin]),
             "PyTorch eager, one after the other": measure(eager[:1]),
             "PyTorch eager, two processes": measure(eager) / CORES,
-            "torch.func.vmap": measure([vmap]),
+            "torch.func.vmap, two threads": measure([vmap]),
+            "torch.func.vmap, one thread": measure([vmap_one_thread]),
         }
         for name, microseconds in of_round.items():
             found.setdefault(name, []).append(microseconds)
@@ -115,8 +122,10 @@ def work(kind: str, network: str, runs: str) -> None:
     train = CONTENDERS[kind](NETWORKS[network], int(runs))
     train(10)  # compiles
     began = time.perf_counter()
-    train(100)
-    steps = max(100, int(100 * SECONDS / (time.perf_counter() - began)))
+    train(FEW)
+    steps = max(FEW, int(FEW * SECONDS / (time.perf_counter() - began)))
+    if kind == "fanin":  # as many as one call trains, or several times that
+        steps = max(1, round(steps / STEPS_AT_ONCE)) * STEPS_AT_ONCE
     trained = 1 if kind == "eager" else int(runs)  # one after the other each takes as long
     print("0", flush=True)
     for _ in sys.stdin:
@@ -195,12 +204,14 @@ def torch_eager(sizes: tuple[int, int, int, int], runs: int) -> Callable[[int], 
     return train
 
 
-def torch_vmap(sizes: tuple[int, int, int, int], runs: int) -> Callable[[int], None]:
+def torch_vmap(
+    sizes: tuple[int, int, int, int], runs: int, threads: int = CORES
+) -> Callable[[int], None]:
     """All runs at once, each with its own batches, by an ensemble's stacked parameters."""
     import torch
     from torch.func import functional_call, grad, stack_module_state, vmap
 
-    torch.set_num_threads(CORES)
+    torch.set_num_threads(threads)
     contexts, targets = data(sizes[1])
     networks = [module(sizes) for _ in range(runs)]
     parameters, _ = stack_module_state(networks)
@@ -221,7 +232,12 @@ def torch_vmap(sizes: tuple[int, int, int, int], runs: int) -> Callable[[int], N
     return train
 
 
-CONTENDERS = {"fanin": fanin_race, "eager": torch_eager, "vmap": torch_vmap}
+CONTENDERS = {
+    "fanin": fanin_race,
+    "eager": torch_eager,
+    "vmap": torch_vmap,
+    "vmap-one-thread": partial(torch_vmap, threads=1),
+}
 
 if __name__ == "__main__":
     main()
