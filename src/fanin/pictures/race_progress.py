@@ -36,8 +36,9 @@ class RaceDisplay:
         self._live: Live | None = None
         console = Console(file=self._stream)
         if console.is_terminal and not console.is_dumb_terminal:
+            # Standard output is for results, so that one is left alone.
             self._live = Live(
-                Text("compiling"), console=console, auto_refresh=False, redirect_stdout=False
+                self._picture(), console=console, auto_refresh=False, redirect_stdout=False
             )
 
     def __enter__(self) -> "RaceDisplay":

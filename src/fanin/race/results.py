@@ -191,9 +191,10 @@ class Results:
                 "losses are looked at when the race is through."
             )
         if self.plan.tuning is not None:
+            count = len(self.plan.tuning.seeds)
             found.append(
-                f"Learning rates were tuned with {len(self.plan.tuning.seeds)} seeds of their own, "
-                "the same grid and steps for each start, on dev losses."
+                f"Learning rates were tuned with {count} other seed{'s' * (count > 1)}, the same "
+                "grid and steps for each start, on dev losses."
             )
         for name, tuned in self.at_edge().items():
             side = "lowest" if tuned.rate == min(tuned.rates) else "highest"
