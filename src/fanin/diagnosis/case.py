@@ -107,6 +107,20 @@ class Case:
             return 0.0
         return math.log(after / (given * wanted**2))
 
+    @cached_property
+    def collapsed(self) -> Layer | None:
+        """The first layer whose output is the same for every example, or nothing at all.
+
+        What is wrong with the layers after it, and with gradients before it, is its doing.
+        """
+        for layer in self.layers.values():
+            if layer.activation is None or layer.between is None:
+                continue
+            share = layer.between.varying_share
+            if layer.role != "output" and (share is None or share < 1e-12):
+                return layer
+        return None
+
     def growth(self, layer: Layer) -> Number:
         """The gradient's second moment at a layer's input over that at its output.
 

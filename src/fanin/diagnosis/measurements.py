@@ -17,6 +17,7 @@ BINS = 48
 # Shapes of histograms settle to a percent or two with so many entries.
 SAMPLED = 8_192
 MAP_EXAMPLES = 64
+PREFIX = 512
 # Cosines of all pairs are taken among so many examples.
 PAIRED = 256
 # Histograms reach so many standard deviations to each side of the mean.
@@ -104,6 +105,8 @@ class ParameterMeasures(NamedTuple):
     prints: Float[Array, " units"] | None
     """fingerprints of the units' weights, and of their gradients"""
     gradient_prints: Float[Array, " units"] | None
+    prefix: Float[Array, " nodes"]
+    """its first entries, in order, to tell streams of random numbers by"""
 
 
 def layer(
@@ -135,6 +138,7 @@ def parameter(
     data: Float[Array, "..."], gradient: Float[Array, "..."] | None, probe: Any = None
 ) -> ParameterMeasures:
     """Measure a parameter of (fan_in, units); with a `probe` of fan-in numbers, fingerprint it."""
+    xp = array_namespace(data)
     columns = data if data.ndim == 2 else flat(data, rows=1)
     slopes = None if gradient is None else (gradient if data.ndim == 2 else flat(gradient, rows=1))
     return ParameterMeasures(
@@ -142,6 +146,7 @@ def parameter(
         None if slopes is None else unit_sums(slopes),
         None if probe is None else fingerprints(columns, probe),
         None if probe is None or slopes is None else fingerprints(slopes, probe),
+        xp.reshape(data, (-1,))[:PREFIX],
     )
 
 

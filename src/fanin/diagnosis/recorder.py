@@ -15,7 +15,7 @@ from fanin.diagnosis.ends import flat_ends
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
 from fanin.diagnosis.outline import Outline, name_of, outline
 from fanin.diagnosis.recording import Layer, Recording
-from fanin.diagnosis.streams import PREFIX, shared_streams
+from fanin.diagnosis.streams import shared_streams
 from fanin.errors import ShapeError
 from fanin.networks import Network, Parameters, Pass, Statistics, as_values
 from fanin.networks.activations import nonlinearity_of
@@ -64,17 +64,8 @@ def record(
         )
         for each, at in zip(outlines, ends, strict=True)
     ]
-    measured, output, value, prefixes = jax.device_get(
-        (
-            on_device,
-            _measure_output(evaluation.data[logits]),
-            evaluation.data[loss],
-            {
-                own.name: parameters[own.name].reshape(-1)[:PREFIX]
-                for own in network.parameters
-                if not own.role.startswith("normalisation")
-            },
-        )
+    measured, output, value = jax.device_get(
+        (on_device, _measure_output(evaluation.data[logits]), evaluation.data[loss])
     )
     layers: dict[str, Layer] = {}
     for each, (numbers, of_parameters), at in zip(outlines, measured, ends, strict=True):
@@ -98,7 +89,14 @@ def record(
         layers=recorded,
         loss=measured_loss,
         not_finite=assembly.first_not_finite(recorded, measured_loss, dict(statistics or {})),
-        shared_streams=shared_streams(prefixes),
+        shared_streams=shared_streams(
+            {
+                own.name: of_parameters[own.name].prefix
+                for each, (_, of_parameters) in zip(outlines, measured, strict=True)
+                for own in each.parameters
+                if not own.role.startswith("normalisation")
+            }
+        ),
         learning_rate=learning_rate,
     )
 
@@ -132,10 +130,11 @@ def _measure_parameter(data: Array, gradient: Array, transposed: bool) -> Parame
     """An embedding's rows are its units, and stand in columns here."""
     if data.ndim != 2:
         return measurements.parameter(data, gradient)
+    prefix = data.reshape(-1)[: measurements.PREFIX]
     if transposed:
         data, gradient = data.T, gradient.T
     probe = np.random.default_rng(data.shape[0]).standard_normal(data.shape[0], np.float32)
-    return measurements.parameter(data, gradient, probe)
+    return measurements.parameter(data, gradient, probe)._replace(prefix=prefix)
 
 
 _measure_output = jax.jit(measurements.output)

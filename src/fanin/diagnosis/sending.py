@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fanin.diagnosis import spreads
+from fanin.diagnosis.activated import Activated
 from fanin.diagnosis.recording import Between, Layer, Moments
 from fanin.theory import (
-    Activation,
     Linear,
     Nonlinearity,
     Normalise,
@@ -85,7 +85,7 @@ def parts_of(
     if layer.nonlinearity is not None:
         if layer.nonlinearity not in nonlinearities:
             return [], NoTheory(f"the activation {layer.nonlinearity} is not known by its values")
-        parts.append(Activation(nonlinearities[layer.nonlinearity]))
+        parts.append(Activated(nonlinearities[layer.nonlinearity]))
     return parts, None
 
 
@@ -112,7 +112,7 @@ def send(
     between = layer.preactivation_between if layer.normalisation is None else layer.between
     judged = now
     for part in following:
-        if isinstance(part, Activation):
+        if isinstance(part, Activated):
             judged = now
         now, factor, variance = _pass(now, part, layer, between)
         chi_variance += variance
@@ -136,7 +136,7 @@ def _pass(
         if isinstance(part, Linear) and part.fan_in > 1:
             variance += spreads.linear_variance(layer.units, alike)
             chi_variance = spreads.gradient_variance(part.fan_in, slopes)
-        elif isinstance(part, Activation):
+        elif isinstance(part, Activated):
             q = signal.second_moment
             variance *= spreads.activation_slope(part.nonlinearity, q) ** 2
             variance += spreads.activation_variance(part.nonlinearity, q, layer.units, alike)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from fanin.diagnosis.measurements import PREFIX
 from fanin.diagnosis.recording import SharedStream
 
-PREFIX = 512
 # Two independent streams of 16 numbers correlate beyond 0.9 about once in a million pairs.
 SHORTEST = 16
 CORRELATED = 0.9

@@ -76,6 +76,10 @@ class Thresholds:
         why="a weight's gain over the one that keeps second moments. PyTorch's default is 0.58 "
         "over 1.4 to 1.8, that is 0.31 to 0.41; 5/3 everywhere is 1 to 1.7",
     )
+    output_gain: Limit = Limit(
+        above=(2.5, 25.0),
+        why="of the output layer, that near-uniform logits want at 0.1; √2 and 5/3 are in use",
+    )
     input_scale: Limit = Limit(
         above=(8.0, 25.0),
         why="root mean square of what a layer without normalisation is given by an embedding",

@@ -34,6 +34,8 @@ def gradients(case: Case) -> Check | None:
             name: sign * math.log(g) if g else 50.0 for name, g in growths.items() if g is not None
         }
         at_fault = case.in_order(blame(shares))
+        if case.collapsed is not None:
+            at_fault = (case.collapsed.name,)
     steps = max(1, len(between))
     text = (
         f"From {last.name} back to {first.name} the gradient's second moment is multiplied by "
@@ -77,6 +79,8 @@ def examples(case: Case) -> Check | None:
             and lost > 0.0
         }
         at_fault = case.in_order(blame(losses))
+        if case.collapsed is not None:
+            at_fault = (case.collapsed.name,)
     correlation = last.between and last.between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
     text += "." if correlation is None else f" (mean correlation {correlation:.3g})."

@@ -24,6 +24,9 @@ def gain(case: Case) -> Check | None:
     if not ratios:
         return None
     verdicts: dict[str, Verdict] = {name: limit.verdict(ratio) for name, ratio in ratios.items()}
+    output = case.output
+    if output is not None and output.gain is not None:
+        verdicts[output.name] = case.thresholds.output_gain.verdict(output.gain)
     at_fault = [name for name, verdict in verdicts.items() if verdict != "good"]
     furthest = max(ratios, key=lambda name: abs(math.log(max(ratios[name], 1e-30))))
     layer = case.layers[furthest]
@@ -33,6 +36,8 @@ def gain(case: Case) -> Check | None:
         f"The weights of {furthest} have a gain of {layer.gain:.3g}; {after}, {wanted:.3g} keeps "
         "second moments."
     )
+    if output is not None and verdicts.get(output.name, "good") != "good":
+        text += f" Those of {output.name} have one of {output.gain:.3g}, where 1 is already large."
     if len(at_fault) > 1:
         text += f" Out of scale are {len(at_fault)} layers: {', '.join(at_fault)}."
     return Check(

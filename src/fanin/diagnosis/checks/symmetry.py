@@ -37,8 +37,7 @@ def streams(case: Case) -> Check:
     """Two parameters drawn with one seed or key."""
     shared = case.recording.shared_streams
     owners = {own.name: layer.name for layer in case.layers.values() for own in layer.parameters}
-    # The second one is drawn again: the first may have had the numbers by right.
-    at_fault = {owners[pair.second] for pair in shared if pair.second in owners}
+    at_fault = {owners[name] for pair in shared for name in (pair.first, pair.second)}
     text = "No two parameters come from the same random numbers."
     if shared:
         pairs = "; ".join(

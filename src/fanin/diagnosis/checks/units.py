@@ -103,12 +103,19 @@ def _bounded(layer: Layer) -> bool:
 
 
 def _reads_one_example(case: Case, layer: Layer) -> bool:
-    """Whether a layer's examples had become one before it: its units are then dead by that."""
+    """Whether a layer's examples had become one, but for length, before it.
+
+    Each unit then says the same to all of them, and about half are dead by chance.
+    """
     before = case.read(layer)
-    share = before and before.between and before.between.varying_share
-    # One that is all zero, its own power gone, has no share at all.
-    gone = before is not None and before.between is not None and share is None
-    return gone or case.thresholds.varying_share.verdict(share) != "good"
+    if before is None or before.between is None:
+        return False
+    if any(len(group) == before.units for group in before.copies):
+        return True
+    share, alike = before.between.varying_share, before.between.squared_correlation
+    if share is None or case.thresholds.varying_share.verdict(share) != "good":
+        return True
+    return alike is not None and alike > 0.97
 
 
 def _first_dead(case: Case, bad: list[str]) -> list[str]:
