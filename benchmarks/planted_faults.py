@@ -135,7 +135,7 @@ def nothing(parameters: Parameters, layer: str, chance: np.random.Generator) -> 
 
 RELU = ("relu",)
 FAULTS = (
-    Fault("output × 30", scale(30.0), layer="output", checks=("loss", "logits")),
+    Fault("output × 30", scale(30.0), layer="output", checks=("loss", "logits", "gain")),
     Fault("output bias off by 5", shift_one_class(5.0), layer="output", checks=("logits",)),
     Fault("output bias off by -5", shift_one_class(-5.0), layer="output", checks=("logits",)),
     Fault("W × 5", scale(5.0), checks=("gain", "saturation")),

@@ -110,7 +110,7 @@ def _reads_one_example(case: Case, layer: Layer) -> bool:
     before = case.read(layer)
     if before is None or before.between is None:
         return False
-    if any(len(group) == before.units for group in before.copies):
+    if any(len(group) == each.units for each in case.upstream(before) for group in each.copies):
         return True
     share, alike = before.between.varying_share, before.between.squared_correlation
     if share is None or case.thresholds.varying_share.verdict(share) != "good":

@@ -1,0 +1,69 @@
+"""What a diagnosis costs beside the plain forward and backward pass over the same examples.
+
+`python benchmarks/diagnosis.py` prints a table: the best of some rounds each, compilation left out
+and shown apart. At most three times is what fanin is held to.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from fanin.corpus import Corpus, bundled_names
+from fanin.diagnosis.of_network import diagnose
+from fanin.networks import CharacterMLP
+from fanin.starts import find_start
+from fanin.training import loss_and_gradient
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "200, tanh": {"hidden": (200,)},
+    "5 × 200, tanh": {"hidden": (200,) * 5},
+    "5 × 200, relu, batch": {"hidden": (200,) * 5, "activation": "relu", "normalisation": "batch"},
+    "20 × 200, relu": {"hidden": (200,) * 20, "activation": "relu"},
+    "5 × 512, gelu": {"hidden": (512,) * 5, "activation": "gelu"},
+}
+
+
+def best(call: Callable[[], Any], rounds: int) -> tuple[float, float]:
+    """Seconds of the first call, and of the quickest of the others."""
+    times: list[float] = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - began)
+    return times[0], min(times[1:])
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--examples", type=int, default=4096)
+    options.add_argument("--rounds", type=int, default=10)
+    asked = options.parse_args()
+    corpus = Corpus.of(bundled_names())
+    some = np.random.default_rng(0).permutation(len(corpus.train))[: asked.examples]
+    contexts = corpus.train.contexts[some].astype(np.int32)
+    targets = corpus.train.targets[some].astype(np.int32)
+    print("| hidden layers | plain pass | diagnosis | times | first diagnosis (compiles) |")
+    print("|---|---|---|---|---|")
+    for name, settings in NETWORKS.items():
+        network = CharacterMLP(len(corpus.vocabulary), **settings)
+        parameters = dict(find_start("fanin")(network, jax.random.key(0)))
+        plain = jax.jit(lambda p, x, y, network=network: loss_and_gradient(network, p, x, y))
+        _, pass_time = best(lambda: plain(parameters, contexts, targets), asked.rounds)
+
+        def whole() -> Any:
+            return diagnose(network, parameters, contexts, targets).verdict
+
+        first, diagnosis = best(whole, asked.rounds)
+        times = diagnosis / pass_time
+        print(
+            f"| {name} | {1e3 * pass_time:.1f} ms | {1e3 * diagnosis:.1f} ms | {times:.2f} "
+            f"| {first:.1f} s |"
+        )
+
+
+if __name__ == "__main__":
+    main()
