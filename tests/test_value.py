@@ -329,6 +329,29 @@ def test_shapes_are_checked_when_the_graph_is_built(build, shapes):
     assert isinstance(caught.value, FaninError)
 
 
+def test_shapes_are_checked_by_the_operations_and_not_by_annotations():
+    # The tests' own check of annotations finds these first, so this runs without it.
+    program = """
+import numpy as np
+from fanin.autograd import Value
+from fanin.errors import ShapeError
+x, one, three = Value(np.zeros((2, 3))), np.ones(1), np.ones(3)
+for build, message in (
+    (lambda: x @ np.zeros((2, 3)), "matmul: cannot take float32[2, 3] and float32[2, 3]: "),
+    (lambda: x @ three, "matmul: cannot take float32[2, 3] and float32[3]: a matrix product"),
+    (lambda: x.matmul_bias(np.eye(3), one), "the bias must have the shape [3]"),
+    (lambda: x.layer_normalise(three, one), "gain and bias must have the shape [3]"),
+    (lambda: Value(one).batch_normalise(three, three), "must have the shape [1]"),
+    (lambda: x.softmax_cross_entropy([[0], [0]]), "must have the shape [2]; found [2, 1]"),
+):
+    try:
+        raise SystemExit(f"built {build()}")
+    except ShapeError as error:
+        assert message in str(error), error
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
