@@ -118,7 +118,7 @@ def matmul(a: Shaped[Array, "... fan_in"], b: Shaped[Array, "... fan_in fan_out"
 def matmul_bias(
     x: Shaped[Array, "... fan_in"],
     weight: Shaped[Array, "... fan_in fan_out"],
-    bias: Shaped[Array, "#fan_out"] | None = None,
+    bias: Shaped[Array, " fan_out"] | None = None,
 ) -> WithPullback:
     """x @ weight + bias: a linear layer; without a bias where none is given."""
     product, pullback = matmul(x, weight)
