@@ -1,0 +1,79 @@
+"""The words and numbers that every view of a report shares: signs, figures, lists of layers."""
+
+from collections.abc import Sequence
+
+from fanin.diagnosis.recording import Number
+from fanin.diagnosis.report import Check, Report, Verdict
+
+SIGNS: dict[Verdict, str] = {"good": "✓", "suspect": "!", "bad": "✗"}
+PLAIN_SIGNS: dict[Verdict, str] = {"good": "+", "suspect": "!", "bad": "x"}
+"""for a terminal that cannot write the others"""
+NOTHING = "–"
+_SMALL, _LARGE = 1e-3, 1e5
+_SHORTEST_RUN = 3
+
+
+def number(value: Number) -> str:
+    """Three significant digits: 0.926, 13.3, 1,440, 2.1e-05; a dash for what was not measured."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    if not _SMALL <= abs(value) < _LARGE:
+        return f"{value:.1e}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:#.3g}"
+
+
+def share(value: Number) -> str:
+    """A share in percent."""
+    if value is None:
+        return NOTHING
+    percent = 100 * value
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    if 99.9 < percent < 100:
+        return ">99.9 %"
+    return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
+
+
+def bounds(check: Check) -> str:
+    """What was measured and where it would be good: "0.694, good up to 0.3"."""
+    if check.value is None:
+        return ""
+    text = number(check.value)
+    if check.low is not None and check.high is not None:
+        return f"{text}, good from {check.low:.3g} to {check.high:.3g}"
+    if check.high is not None:
+        return f"{text}, good up to {check.high:.3g}"
+    return f"{text}, good from {check.low:.3g}" if check.low is not None else text
+
+
+def layer_list(layers: Sequence[str], order: Sequence[str]) -> str:
+    """The names, runs of neighbours in the order of execution as "first … last (12 layers)"."""
+    places = {name: place for place, name in enumerate(order)}
+    runs: list[list[str]] = []
+    for name in layers:
+        last = places.get(runs[-1][-1]) if runs else None
+        if last is not None and places.get(name) == last + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(
+        f"{run[0]} … {run[-1]} ({len(run)} layers)" if len(run) > _SHORTEST_RUN else ", ".join(run)
+        for run in runs
+    )
+
+
+def headline(report: Report) -> str:
+    """The report in a sentence or two, without the verdict's own word."""
+    counts = {
+        verdict: sum(check.verdict == verdict for check in report.checks)
+        for verdict in ("bad", "suspect", "good")
+    }
+    shown = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    text = f"{shown} of {len(report.checks)} checks." if shown else "nothing was judged."
+    if report.recording.loss is not None:
+        text += f" Loss at step 0: {number(report.loss)}"
+        text += f", {number(report.expected_loss)} expected." if report.expected_loss else "."
+    return text
