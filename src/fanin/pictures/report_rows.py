@@ -104,7 +104,7 @@ AT_ENDS = Column(
 DEAD = Column("dead units", "units at a flat end, or zero, for every example", _dead, _whole)
 ALIKE = Column("alike", "mean correlation between the outputs of two examples", _alike, _decimal)
 GRADIENT = Column("grad² mean", "second moment of the gradient of what it hands on", _gradient)
-UPDATE = Column("upd: data", "log10 of one update over the weights", _update, _logarithm)
+UPDATE = Column("update: data", "log10 of one update over the weights", _update, _logarithm)
 COLUMNS = (
     FAN_IN,
     GAIN,
