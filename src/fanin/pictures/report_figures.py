@@ -1,8 +1,8 @@
 """What a report measured, as figures: histograms layer by layer, and moments over the depth."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -56,7 +56,9 @@ def _histograms(report: Report, title: str, pick: Callable[[Layer], Moments | No
     ]
     if not found:
         return _nothing(figure, axes)
-    verdicts = {layer.name: report.verdict_of(layer.name) for layer, _, _ in found}
+    verdicts: dict[str, Verdict] = {
+        layer.name: report.verdict_of(layer.name) for layer, _, _ in found
+    }
     widths = [std for _, _, std in found if std]
     wide = max(widths) > _DECADE * min(widths)
     listed = _listed([layer.name for layer, _, _ in found], verdicts)
@@ -222,7 +224,12 @@ def _over_depth(
         linestyle="--",
         label="theory, from the input",
     )
-    style = {"linestyle": "none", "marker": "_", "markersize": 10, "markeredgewidth": 1.8}
+    style: dict[str, Any] = {
+        "linestyle": "none",
+        "marker": "_",
+        "markersize": 10,
+        "markeredgewidth": 1.8,
+    }
     axes.plot(places, ahead, color=GREY, label="theory, one layer ahead", zorder=4, **style)
     for verdict, (marker, size, label) in _MARKS.items():
         at = np.array([report.verdict_of(layer.name) == verdict for layer in layers])
@@ -284,7 +291,7 @@ def _legend(figure: Figure, *, columns: int) -> None:
     )
 
 
-def _listed(names: Sequence[str], verdicts: dict[str, Verdict]) -> set[str]:
+def _listed(names: Sequence[str], verdicts: Mapping[str, Verdict]) -> set[str]:
     """The layers that a legend has room for: first, last, and some of the flagged, or of all."""
     flagged = [name for name in names if verdicts[name] != "good"]
     for some in (names, flagged or names):
@@ -296,7 +303,7 @@ def _listed(names: Sequence[str], verdicts: dict[str, Verdict]) -> set[str]:
     return chosen | {others[place] for place in places}
 
 
-def _label(name: str, verdicts: dict[str, Verdict]) -> str:
+def _label(name: str, verdicts: Mapping[str, Verdict]) -> str:
     verdict = verdicts[name]
     return name if verdict == "good" else f"{SIGNS[verdict]} {name}"
 
