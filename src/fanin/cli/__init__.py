@@ -1,8 +1,8 @@
 """The command line: parses, calls what Python can call, prints. One file a command.
 
-Results go to standard output, everything else to standard error. Exit codes: 0; 2 for what the
-user can mend, after one message and with nothing written; 70 for a fault of fanin's own; 130 after
-an interrupt.
+Results go to standard output, everything else to standard error. Exit codes: 0; 1 where --fail-on
+says so; 2 for what the user can mend, after one message and with nothing written; 70 for a fault of
+fanin's own; 130 after an interrupt.
 """
 
 import errno
@@ -29,6 +29,7 @@ _EXAMPLE = """Example:
 
   fanin train                               train on the bundled names
   fanin sample names.safetensors -n 100     make a hundred more
+  fanin diagnose --start normal             will it learn, and if not, why not?
   fanin race --start fanin --start normal   which start is better, and is it sure?
 """
 _TRAIN_EXAMPLE = """Example:
@@ -60,9 +61,20 @@ _RACE_EXAMPLE = """Example:
   fanin race --start fanin --start kaiming-normal:gain=1 --html race.html
   fanin race words.txt --axis lr=0.03,0.1,0.3 --seeds 16 --out folder
 """
+_DIAGNOSE_EXAMPLE = """Example:
+
+  fanin diagnose --start normal --html report.html
+  fanin diagnose words.txt --start normal --fix --out mended.safetensors
+  fanin train --start mended.safetensors
+"""
+_DIFF_EXAMPLE = """Example:
+
+  fanin diagnose --json > before.json       and after a change: > after.json
+  fanin diff before.json after.json
+"""
 _EPILOGUE = (
-    "Exit codes: 0; 2 for what you can mend (one message, nothing written); 70 for a fault of "
-    "fanin's own; 130 after Ctrl-C."
+    "Exit codes: 0; 1 where --fail-on says so; 2 for what you can mend (one message, nothing "
+    "written); 70 for a fault of fanin's own; 130 after Ctrl-C."
 )
 
 app = App(
@@ -76,6 +88,8 @@ app = App(
 app.command("fanin.cli.train:train", name="train", help_prologue=_TRAIN_EXAMPLE)
 app.command("fanin.cli.sample:sample", name="sample", help_prologue=_SAMPLE_EXAMPLE)
 app.command("fanin.cli.find_lr:find_lr", name="find-lr", help_prologue=_FIND_LR_EXAMPLE)
+app.command("fanin.cli.diagnose:diagnose", name="diagnose", help_prologue=_DIAGNOSE_EXAMPLE)
+app.command("fanin.cli.diff:diff", name="diff", help_prologue=_DIFF_EXAMPLE)
 app.command("fanin.cli.gain:gain", name="gain", help_prologue=_GAIN_EXAMPLE)
 app.command("fanin.cli.starts:starts", name="starts", help_prologue=_STARTS_EXAMPLE)
 app.command("fanin.cli.race:race", name="race", help_prologue=_RACE_EXAMPLE)

@@ -5,7 +5,7 @@ from math import isclose
 from typing import final
 
 from fanin.diagnosis.document import LayerDocument, ReportDocument
-from fanin.diagnosis.report import Verdict
+from fanin.diagnosis.report import VERDICTS, Verdict
 from fanin.diagnosis.seed_spreads import deviations, spreads
 
 # Of a few hundred numbers that are compared none lies this far off by chance, 99 times in 100.
@@ -72,6 +72,13 @@ class Comparison:
         return bool(self.checks or self.structure or self.moves)
 
     @property
+    def worse(self) -> bool:
+        """Whether the verdict, or that of a check, got worse."""
+        fell = [(self.before, self.after)]
+        fell += [(each.before or "good", each.after or "good") for each in self.checks]
+        return any(VERDICTS.index(after) > VERDICTS.index(before) for before, after in fell)
+
+    @property
     def identical(self) -> bool:
         return not self.moved and self.same == self.compared
 
@@ -107,8 +114,8 @@ def compare(before: ReportDocument, after: ReportDocument) -> Comparison:
 
 
 def _checks(before: ReportDocument, after: ReportDocument) -> tuple[CheckChange, ...]:
-    old = {check.name: check.verdict for check in before.checks}
-    new = {check.name: check.verdict for check in after.checks}
+    old: dict[str, Verdict] = {check.name: check.verdict for check in before.checks}
+    new: dict[str, Verdict] = {check.name: check.verdict for check in after.checks}
     return tuple(
         CheckChange(name, old.get(name), new.get(name))
         for name in {**old, **new}

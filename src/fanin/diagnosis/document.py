@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from fanin.diagnosis.recording import (
     Between,
     Layer,
+    LayerKind,
+    LayerRole,
     Loss,
     Moments,
     NotFinite,
@@ -27,7 +29,9 @@ from fanin.diagnosis.report import (
 )
 from fanin.errors import FaninError
 
-SCHEMA = 1
+Schema: TypeAlias = Literal["fanin.diagnose/1"]
+SCHEMA: Schema = "fanin.diagnose/1"
+"""Its number rises when a field changes its meaning or goes."""
 
 
 class ReportFileError(FaninError):
@@ -39,70 +43,103 @@ class LayerDocument:
     """One layer: the numbers that most readers want, then all that was measured."""
 
     name: str
-    kind: str
-    role: str
+    kind: LayerKind
+    role: LayerRole
     verdict: Verdict
+    """the worst of the checks that name it"""
     weight: str | None
+    """its weight's name among `parameters`"""
     weight_shape: tuple[int, ...]
     fan_in: int | None
     fan_out: int | None
     weight_std: Number
     gain: Number
+    """weight_std × √fan_in"""
     nonlinearity_before: str | None
     nonlinearity: str | None
+    """the activation after it"""
     normalisation: str | None
+    """between the layer and its activation"""
     preactivation_std: Number
     activation_std: Number
+    """of what it hands on"""
     predicted_activation_std: Number
+    """by theory, from the network's input on; null where there is no theory"""
     saturated_share: Number
+    """of outputs (example × unit) at the flat ends of a bounded activation"""
     zero_share: Number
+    """of outputs that are exactly zero"""
     dead_units: tuple[int, ...]
+    """at a flat end, or zero, for every example"""
     example_correlation: Number
+    """the mean cosine of two different examples, in what it hands on"""
     gradient_second_moment: Number
+    """of the loss of one example, in what it hands on"""
     reads: tuple[str, ...]
+    """the layers whose outputs it reads, "" for the network's input"""
     units: int
     calls: int
     place: str
+    """the line that called it, where the framework tells"""
     input: Moments | None
     preactivation: Moments | None
     normalised: Moments | None
     activation: Moments | None
     between: Between | None
+    """of the activation"""
     preactivation_between: Between | None
     gradient: Moments | None
     preactivation_gradient: Moments | None
     gradient_between: Between | None
     saturation: Saturation | None
     constant_units: tuple[int, ...]
+    """that give the same for every example"""
     twins: tuple[tuple[int, ...], ...]
+    """groups of units with the same weights and the same gradients"""
     copies: tuple[tuple[int, ...], ...]
+    """groups of units with the same weights"""
     outlying_biases: tuple[int, ...]
+    """units whose bias outweighs all else"""
     parameters: tuple[Parameter, ...]
     predicted: LayerPrediction | None
 
 
 @dataclass(frozen=True)
 class ReportDocument:
-    """A whole report. `schema` rises when a field changes its meaning or goes."""
+    """A whole report."""
 
-    schema: int
+    schema: Schema
+    """its number rises when a field changes its meaning or goes"""
     fanin: str
     """the version that wrote it"""
     framework: str
+    """where the network lives: "fanin", "torch" """
     subject: str
+    """the network in words"""
     examples: int
+    """how many were measured"""
     verdict: Verdict
+    """the worst of all checks"""
     loss: Number
+    """at step 0, over the examples"""
     expected_loss: Number
+    """of a guess that gives every class the same chance"""
     checks: tuple[Check, ...]
+    """the worst first"""
     prescriptions: tuple[Prescription, ...]
+    """what to change"""
     choices: tuple[Choice, ...]
+    """ways out where gradients vanish or explode over the depth"""
     layers: tuple[LayerDocument, ...]
+    """in order of execution"""
     output: Loss | None
+    """the loss and what it reads"""
     not_finite: NotFinite | None
     shared_streams: tuple[SharedStream, ...]
     not_seen: tuple[str, ...]
+    """what was not looked into, in words"""
     after: "ReportDocument | None" = None
+    """the same again of the network as prescribed, after --fix"""
 
 
 def document_of(report: Report) -> ReportDocument:
@@ -187,8 +224,8 @@ def to_builtins(document: ReportDocument) -> dict[str, Any]:
 
 
 def to_json(document: ReportDocument) -> bytes:
-    """A document as JSON text."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    """A document as JSON text, on one line."""
+    return msgspec.json.encode(document)
 
 
 def read_document(content: bytes, source: str = "report") -> ReportDocument:

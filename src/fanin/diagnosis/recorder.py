@@ -1,5 +1,6 @@
 """Recording a network of fanin's: one forward and backward pass, measured where it was computed."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -213,8 +214,15 @@ def _check_shapes(network: Network, contexts: np.ndarray, targets: np.ndarray) -
 
 def _subject(network: Network) -> str:
     settings = ", ".join(
-        f"{name} {' × '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        f"{name} {_sizes(value) if isinstance(value, list | tuple) else value}"
         for name, value in network.describe().items()
         if name != "kind" and value not in (None, False)
     )
     return f"{type(network).__name__} ({settings})"
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    """As in "100, 100, 50"; more than three equal ones as in "20 of 200"."""
+    if len(sizes) > 3 and len(set(sizes)) == 1:
+        return f"{len(sizes)} of {sizes[0]}"
+    return ", ".join(map(str, sizes))

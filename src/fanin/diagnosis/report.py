@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Literal, Protocol, TypeAlias
 
 from fanin.diagnosis.recording import Number, Recording
@@ -11,6 +12,10 @@ from fanin.errors import FaninError
 Verdict: TypeAlias = Literal["good", "suspect", "bad"]
 VERDICTS: tuple[Verdict, ...] = ("good", "suspect", "bad")
 """From the best to the worst. Bad: training is hindered; suspect: it may be."""
+
+DRAWN_BY = "fanin.pictures.report_html"
+"""The module that draws reports: known by name alone, because pictures stand above what they show,
+and loaded when one is asked for, because it takes matplotlib."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -213,6 +218,19 @@ class Report:
         from fanin.diagnosis.document import document_of, to_json
 
         return to_json(document_of(self))
+
+    def figure(self, name: str) -> Any:
+        """A matplotlib figure: "preactivations", "activations", "gradients" (histograms),
+        "moments", "gradient moments", "correlations" (over the depth)."""
+        return import_module(DRAWN_BY).report_figure(self, name)
+
+    def to_html(self) -> str:
+        """The report as one HTML page that loads nothing."""
+        return import_module(DRAWN_BY).page(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return import_module(DRAWN_BY).fragment(self)
 
 
 class ReportError(FaninError):

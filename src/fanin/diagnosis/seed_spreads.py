@@ -5,7 +5,6 @@ many seeds. Theory's own spreads are used where the report has them.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -130,9 +129,7 @@ def _saturation(layer: LayerDocument, forward: float) -> tuple[float, float]:
     root = math.sqrt((judged and judged.second_moment) or 0.0)
     ends = [end for end in (saturation.low, saturation.high) if end is not None]
     # How the tails of a normal distribution move with the logarithm of its second moment.
-    moves = sum(
-        0.5 * abs(end / root) * NormalDist().pdf(end / root) for end in ends if root > 0.0
-    )
+    moves = sum(0.5 * abs(end / root) * NormalDist().pdf(end / root) for end in ends if root > 0.0)
     share = saturation.share
     between = layer.between
     alike = (between and between.squared_correlation) or 1.0
@@ -150,10 +147,7 @@ def _loss(document: ReportDocument, last: float) -> float:
 
 def deviations(one: Spread, other: Spread) -> float:
     """How many standard deviations lie between the numbers of two seeds, these being the two."""
+    apart = one.value - other.value
     if one.relative:
-        apart = abs(math.log(one.value / other.value))
-    else:
-        apart = abs(one.value - other.value)
-    return apart / math.hypot(one.deviation, other.deviation) if apart else 0.0
-
-
+        apart = math.log(one.value / other.value)
+    return abs(apart) / math.hypot(one.deviation, other.deviation) if apart else 0.0

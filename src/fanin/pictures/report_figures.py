@@ -38,7 +38,7 @@ _POINTS = 96  # of a line on a bent scale
 _SPREADS = 3  # of the band around a prediction
 
 
-def draw(report: Report, name: str) -> Figure:
+def report_figure(report: Report, name: str) -> Figure:
     """The figure of that name; OptionError where there is none."""
     if name not in get_args(FigureName):
         known = ", ".join(get_args(FigureName))

@@ -13,10 +13,12 @@ from fanin.diagnosis.report import Check, Choice, Prescription, Report, Verdict
 from fanin.errors import OptionError
 from fanin.pictures import report_rows
 from fanin.pictures.inline_svg import inline_svg
-from fanin.pictures.report_figures import FigureName, draw
+from fanin.pictures.report_figures import FigureName, report_figure
 from fanin.pictures.report_rows import COLUMNS, Row
 from fanin.pictures.report_text import SIGNS, bounds, headline, layer_list, number
 from fanin.pictures.saturation_map import MOST_UNITS, data_uri, saturation_png
+
+__all__ = ["check_page_path", "fragment", "page", "report_figure", "write_page"]
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -153,7 +155,9 @@ def _row(row: Row, total: bool = False) -> str:
 
 
 def _figure(report: Report, name: FigureName, digest: str) -> str:
-    return f"<figure>{inline_svg(draw(report, name), name, salt=f'{name} {digest}')}</figure>"
+    return (
+        f"<figure>{inline_svg(report_figure(report, name), name, salt=f'{name} {digest}')}</figure>"
+    )
 
 
 def _maps(report: Report) -> list[str]:

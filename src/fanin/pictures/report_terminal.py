@@ -41,12 +41,10 @@ def print_report(
     report: Report, stream: IO[str] | None = None, *, width: int | None = None
 ) -> None:
     """Writes the report to a stream (standard output), in at most a hundred columns."""
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    natural = console.width if console.is_terminal else WIDTH
-    console.width = min(width or natural, WIDTH)
+    console = new_console(stream, width)
     order = [layer.name for layer in report.recording.layers]
     console.print(Text(report.recording.subject, style="dim"))
-    console.print(_verdict(console, report.verdict) + Text(": " + headline(report)))
+    console.print(verdict_text(console, report.verdict) + Text(": " + headline(report)))
     console.print()
     console.print(_checks(console, report.checks, order))
     console.print()
@@ -67,6 +65,21 @@ def print_report(
         _print_after(console, report, report.after)
 
 
+def new_console(stream: IO[str] | None, width: int | None) -> Console:
+    """A console of at most a hundred columns that takes text as it is."""
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    natural = console.width if console.is_terminal else WIDTH
+    console.width = min(width or natural, WIDTH)
+    return console
+
+
+def new_table(*, show_footer: bool = False) -> Table:
+    """Columns one space apart, a rule under the titles."""
+    return Table(
+        box=box.SIMPLE, padding=0, show_edge=False, pad_edge=False, show_footer=show_footer
+    )
+
+
 def signs(console: Console) -> dict[Verdict, str]:
     """The signs that the terminal's encoding can write."""
     try:
@@ -76,7 +89,7 @@ def signs(console: Console) -> dict[Verdict, str]:
     return SIGNS
 
 
-def _verdict(console: Console, verdict: Verdict) -> Text:
+def verdict_text(console: Console, verdict: Verdict) -> Text:
     return Text(f"{signs(console)[verdict]} {verdict}", style=STYLES[verdict])
 
 
@@ -91,9 +104,9 @@ def _checks(console: Console, checks: Sequence[Check], order: Sequence[str]) -> 
         text = Text.assemble((check.name, "bold"), f": {check.text}")
         details = (bounds(check), layer_list(check.layers, order), check.source)
         text.append("\n" + " · ".join(filter(None, details)), style="dim")
-        grid.add_row(_verdict(console, check.verdict), text)
+        grid.add_row(verdict_text(console, check.verdict), text)
     if well := [check.name for check in checks if check.verdict == "good"]:
-        grid.add_row(_verdict(console, "good"), ", ".join(well))
+        grid.add_row(verdict_text(console, "good"), ", ".join(well))
     return grid
 
 
@@ -101,10 +114,10 @@ def _layers(console: Console, report: Report) -> Table:
     found = report_rows.folded(report_rows.rows(report))
     last = report_rows.totals(report)
     shown, name_width = _fitting(found, last, console.width)
-    table = _table(show_footer=True)
+    table = new_table(show_footer=True)
     table.add_column("", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
-    name = "\n".join(broken(last.name, name_width))
+    name = "\n".join(broken_to(last.name, name_width))
     table.add_column("parameter", name, width=name_width, vertical="bottom")
     for place in shown:
         title = COLUMNS[place].title.replace(" ", "\n", 1)
@@ -115,21 +128,14 @@ def _layers(console: Console, report: Report) -> Table:
     return table
 
 
-def _table(*, show_footer: bool = False) -> Table:
-    """Columns one space apart, a rule under the titles."""
-    return Table(
-        box=box.SIMPLE, padding=0, show_edge=False, pad_edge=False, show_footer=show_footer
-    )
-
-
 def _cells(console: Console, row: Row, shown: Sequence[int], name_width: int) -> list[Text]:
     place = str(row.place) if row.place else ""
-    name = Text("\n".join(broken(row.name, name_width)))
+    name = Text("\n".join(broken_to(row.name, name_width)))
     cells = [Text(signs(console)[row.verdict], STYLES[row.verdict]), Text(place, "dim"), name]
     return cells + [Text(row.cells[place]) for place in shown]
 
 
-def broken(name: str, width: int) -> list[str]:
+def broken_to(name: str, width: int) -> list[str]:
     """A name in lines of at most so many characters, broken after dots and spaces if it can be."""
     lines: list[str] = []
     while len(name) > width:
@@ -186,7 +192,7 @@ def _print_code(console: Console, code: str) -> None:
 
 def _print_after(console: Console, report: Report, after: Report) -> None:
     console.print("\nAfter the prescriptions", style="bold")
-    was, now = _verdict(console, report.verdict), _verdict(console, after.verdict)
+    was, now = verdict_text(console, report.verdict), verdict_text(console, after.verdict)
     losses = f"; loss {number(report.loss)} → {number(after.loss)}" if after.loss else ""
     console.print(Text.assemble(was, " → ", now, losses))
     console.print(_before_and_after(report, after, console.width))
@@ -195,7 +201,7 @@ def _print_after(console: Console, report: Report, after: Report) -> None:
 
 def _before_and_after(report: Report, after: Report, width: int) -> Table:
     """What moved in the layers that were not well, or that are not now."""
-    table = _table()
+    table = new_table()
     shown = (report_rows.PREACTIVATION, report_rows.ACTIVATION, report_rows.AT_ENDS)
     shown = (*shown, report_rows.GRADIENT)
     before = {row.place: row for row in report_rows.rows(report)}
@@ -208,5 +214,5 @@ def _before_and_after(report: Report, after: Report, width: int) -> Table:
         was, is_now = before[place].cells, now[place].cells
         indices = [COLUMNS.index(column) for column in shown]
         cells = [f"{was[i]} → {is_now[i]}" for i in indices]
-        table.add_row("\n".join(broken(now[place].name, _LONGEST_NAME)), *cells)
+        table.add_row("\n".join(broken_to(now[place].name, _LONGEST_NAME)), *cells)
     return table
