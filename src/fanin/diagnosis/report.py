@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from fanin.diagnosis.recording import Number, Recording
 from fanin.errors import FaninError
@@ -116,6 +116,7 @@ class Choice:
     text: str
 
 
+@runtime_checkable
 class Subject(Protocol):
     """What was diagnosed, for changing it and measuring it again."""
 

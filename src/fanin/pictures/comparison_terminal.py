@@ -1,6 +1,6 @@
 """Two reports side by side on a terminal: what moved, the furthest first."""
 
-from typing import IO
+from typing import TextIO
 
 from rich.text import Text
 
@@ -17,7 +17,7 @@ _NAME = 32
 
 
 def print_comparison(
-    comparison: Comparison, stream: IO[str] | None = None, *, width: int | None = None
+    comparison: Comparison, stream: TextIO | None = None, *, width: int | None = None
 ) -> None:
     """Writes the comparison to a stream (standard output), in at most a hundred columns."""
     console = new_console(stream, width)

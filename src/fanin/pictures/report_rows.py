@@ -36,7 +36,7 @@ class Row:
 
 
 def _fan_in(report: Report, layer: Layer) -> Number:
-    return layer.fan_in
+    return None if layer.fan_in is None else float(layer.fan_in)
 
 
 def _gain(report: Report, layer: Layer) -> Number:
@@ -63,7 +63,7 @@ def _at_ends(report: Report, layer: Layer) -> Number:
 
 
 def _dead(report: Report, layer: Layer) -> Number:
-    return len(layer.dead_units) if layer.nonlinearity is not None else None
+    return float(len(layer.dead_units)) if layer.nonlinearity is not None else None
 
 
 def _alike(report: Report, layer: Layer) -> Number:

@@ -1,7 +1,7 @@
 """A step-0 report on a terminal: verdicts first, then the layers, then what to do."""
 
 from collections.abc import Sequence
-from typing import IO
+from typing import TextIO
 
 from rich import box
 from rich.console import Console
@@ -38,7 +38,7 @@ _DROPPED = (
 
 
 def print_report(
-    report: Report, stream: IO[str] | None = None, *, width: int | None = None
+    report: Report, stream: TextIO | None = None, *, width: int | None = None
 ) -> None:
     """Writes the report to a stream (standard output), in at most a hundred columns."""
     console = new_console(stream, width)
@@ -65,7 +65,7 @@ def print_report(
         _print_after(console, report, report.after)
 
 
-def new_console(stream: IO[str] | None, width: int | None) -> Console:
+def new_console(stream: TextIO | None, width: int | None) -> Console:
     """A console of at most a hundred columns that takes text as it is."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     natural = console.width if console.is_terminal else WIDTH
