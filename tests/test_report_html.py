@@ -16,8 +16,8 @@ from fanin.diagnosis.of_network import diagnose
 from fanin.errors import OptionError
 from fanin.networks import CharacterMLP
 from fanin.pictures.inline_svg import inline_svg
-from fanin.pictures.report_figures import FigureName, report_figure
-from fanin.pictures.report_html import fragment, page, write_page
+from fanin.pictures.report_figures import FigureName
+from fanin.pictures.report_html import page, write_page
 from fanin.pictures.saturation_map import MOST_UNITS, saturation_png
 from fanin.starts import find_start
 
@@ -75,24 +75,35 @@ def browser():
         opened.close()
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Writes a report's page, once, and gives its path."""
+    paths = {}
+
+    def write(report):
+        if report not in paths:
+            paths[report] = tmp_path_factory.mktemp("pages") / "report.html"
+            write_page(report, paths[report])
+        return paths[report]
+
+    return write
+
+
 @pytest.fixture
-def visit(browser, tmp_path):
+def visit(browser, written):
     """Opens a report in the browser, and holds against it whatever it asks for or complains of."""
-    complaints, contexts = [], []
+    complaints, contexts, requests = [], [], []
 
     def open_page(report, *, width=1280, **options):
-        path = tmp_path / "report.html"
-        write_page(report, path)
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         shown = context.new_page()
         shown.on("console", lambda message: complaints.append(message.text))
         shown.on("pageerror", lambda error: complaints.append(str(error)))
         shown.on("request", lambda request: requests.append(request.url))
-        shown.goto(path.as_uri())
+        shown.goto(written(report).as_uri())
         return shown
 
-    requests = []
     yield open_page
     for context in contexts:
         context.close()
@@ -177,13 +188,13 @@ def test_on_paper_nothing_is_folded_or_cut_off(bad, visit):
 # Its text.
 
 
-def test_a_page_of_twenty_layers_is_smaller_than_500_kilobytes(deep):
+def test_a_page_of_twenty_layers_is_smaller_than_500_kilobytes(deep, written):
     assert len(deep.recording.layers) == DEPTH + 2
-    assert len(page(deep).encode()) < 500_000
+    assert written(deep).stat().st_size < 500_000
 
 
-def test_a_page_tells_what_the_report_says(bad):
-    text = page(bad)
+def test_a_page_tells_what_the_report_says(bad, written):
+    text = written(bad).read_text(encoding="utf-8").replace("<wbr>", "")
     for check in bad.checks:
         assert f"<b>{check.name}</b>" in text
     for prescription in bad.prescriptions:
@@ -214,13 +225,21 @@ def test_names_cannot_become_markup(bad):
     renamed = replace(
         bad, recording=recording, checks=checks, predictions=predictions, prescriptions=made
     )
-    assert "<script" not in page(renamed)
-    assert "&lt;script&gt;" in page(renamed)
+    text = page(renamed)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
 
 
-def test_a_report_shows_itself_in_a_notebook_and_touches_nothing_else_there(bad):
-    shown = bad._repr_html_()
-    assert shown == fragment(bad)
+@pytest.fixture(scope="module")
+def in_a_notebook(bad):
+    return bad._repr_html_()
+
+
+def test_a_report_shows_itself_in_a_notebook_and_touches_nothing_else_there(
+    bad, in_a_notebook, written
+):
+    shown = in_a_notebook
+    assert shown in written(bad).read_text(encoding="utf-8")
     assert "<html" not in shown
     style = re.search(r"<style>(.*?)</style>", shown, re.DOTALL)[1]
     assert shown.count("<style") == 1
@@ -230,8 +249,8 @@ def test_a_report_shows_itself_in_a_notebook_and_touches_nothing_else_there(bad)
             assert selector.strip().startswith((".fanin-report", "@media")), selector
 
 
-def test_no_identifier_is_there_twice_and_all_that_are_referred_to_are_there(bad):
-    shown = fragment(bad)
+def test_no_identifier_is_there_twice_and_all_that_are_referred_to_are_there(in_a_notebook):
+    shown = in_a_notebook
     identifiers = re.findall(r'\bid="([^"]*)"', shown)
     assert len(identifiers) == len(set(identifiers)) > 0
     assert set(re.findall(r'(?:url\(|href=")#([^")]*)', shown)) == set(identifiers)
@@ -262,7 +281,7 @@ def lines(report, name):
 
 def test_histograms_are_of_the_numbers_that_were_measured(bad):
     values, density = lines(bad, "activations")["✗ hidden.0"]
-    assert np.trapezoid(density, values) == pytest.approx(1, abs=0.02)
+    assert density.sum() * (values[2] - values[1]) == pytest.approx(1)
     assert density[np.abs(values) < 0.9].max() < density[np.abs(values) > 0.9].max() / 5
     drawn = lines(bad, "preactivations")
     assert set(drawn) == {"✗ hidden.0", "✗ output"}
@@ -298,13 +317,11 @@ def test_gradients_are_predicted_from_the_last_layer_back(deep):
     assert measured[1] / measured[-1] > 1e10
 
 
-@pytest.mark.parametrize("name", get_args(FigureName))
-def test_a_network_with_nothing_finite_still_has_its_figures(name, examples):
+def test_a_network_with_nothing_finite_still_has_its_figures(examples):
     network = CharacterMLP(27, hidden=(8,))
     parameters = dict(find_start("fanin")(network, jax.random.key(0), examples[0]))
     parameters["hidden.0.weight"] = parameters["hidden.0.weight"] * np.nan
     broken = diagnose(network, parameters, *examples)
-    assert report_figure(broken, name).axes
     assert "not finite" in page(broken)
 
 
@@ -314,10 +331,13 @@ def test_a_figure_that_is_not_there(bad):
 
 
 def test_an_inline_svg_is_short_and_rounds_nothing_that_is_read(bad):
-    figure = bad.figure("moments")
-    figure.axes[0].set_title("0.12345 <&>")
-    svg = inline_svg(figure, 'a "label"', salt="x")
-    assert svg == inline_svg(figure, 'a "label"', salt="x")
+    def drawn():
+        figure = bad.figure("moments")
+        figure.axes[0].set_title("0.12345 <&>")
+        return inline_svg(figure, 'a "label"', salt="x")
+
+    svg = drawn()
+    assert svg == drawn()
     assert "0.12345 &lt;&amp;&gt;" in svg
     assert svg.startswith("<svg ")
     assert 'aria-label="a &quot;label&quot;"' in svg

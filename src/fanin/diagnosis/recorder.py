@@ -76,7 +76,7 @@ def record(
             numbers,
             _facts(each, of_parameters, parameters, gradients),
             flat_ends=at,
-            gradient_scale=len(targets),
+            gradient_scale=float(len(targets)),
             learning_rate=learning_rate,
         )
     recorded = tuple(layers.values())

@@ -59,8 +59,8 @@ def spreads(document: ReportDocument) -> dict[tuple[str, str], Spread]:
             share, variance = _saturation(layer, forward[name])
             add(name, "saturated_share", share, variance, relative=False)
         if layer.nonlinearity is not None:
-            count = len(layer.dead_units)
-            add(name, "dead_units", float(count), max(count, 1.0), relative=False)
+            count = float(len(layer.dead_units))
+            add(name, "dead_units", count, max(count, 1.0), relative=False)
     if document.loss is not None:
         last = max(after_activation.values(), default=0.0)
         add("", "loss", document.loss, _loss(document, last), relative=False)
@@ -116,7 +116,8 @@ def _backward(document: ReportDocument) -> dict[str, float]:
             growth = reader.predicted and reader.predicted.gradient_growth
             spread = growth.spread_from_input if growth and not growth.no_theory else None
             own = 2.0 / layer.units + FLOOR**2 if spread is None else spread**2
-            variance = max(variance, found[reader.name] + _SHARED_GATES * own)
+            above = found.get(reader.name, _OUTPUT_GRADIENT**2)
+            variance = max(variance, above + _SHARED_GATES * own)
         found[layer.name] = variance
     return found
 

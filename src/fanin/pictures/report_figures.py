@@ -89,7 +89,7 @@ def _histograms(report: Report, title: str, pick: Callable[[Layer], Moments | No
 
 def _outline(
     histogram: Histogram,
-) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """The top of a histogram's bars, from zero to zero: bars as thin as lines are not seen."""
     counts = np.asarray(histogram.counts, np.float64)
     edges = np.linspace(histogram.low, histogram.high, counts.size + 1)
@@ -100,8 +100,8 @@ def _outline(
 
 
 def _on_symlog(
-    values: Float[np.ndarray, " nodes"], density: Float[np.ndarray, " nodes"], threshold: float
-) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    values: Float[np.ndarray, " bins"], density: Float[np.ndarray, " bins"], threshold: float
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """The same line with points close enough for a scale that bends it, and a peak of 1."""
     low, high = (np.arcsinh(values[end] / threshold) for end in (0, -1))
     fine = threshold * np.sinh(np.linspace(low, high, _POINTS))
@@ -249,7 +249,7 @@ def _over_depth(
     return figure
 
 
-def _set_log_axis(axes: Axes, values: Float[np.ndarray, " nodes"]) -> None:
+def _set_log_axis(axes: Axes, values: Float[np.ndarray, " layers"]) -> None:
     """At least a factor of four is shown: what is nearly level should look it."""
     known = values[np.isfinite(values)]
     low, high = float(known.min()), float(known.max())
@@ -261,7 +261,7 @@ def _set_log_axis(axes: Axes, values: Float[np.ndarray, " nodes"]) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _array(numbers: Sequence[Number], *, positive: bool) -> Float[np.ndarray, " nodes"]:
+def _array(numbers: Sequence[Number], *, positive: bool) -> Float[np.ndarray, " layers"]:
     """As an array, NaN for what is not there (or, on a logarithmic scale, not above zero)."""
     array = np.array([np.nan if each is None else each for each in numbers], np.float64)
     return np.where(array > 0, array, np.nan) if positive else array

@@ -37,9 +37,7 @@ _DROPPED = (
 )
 
 
-def print_report(
-    report: Report, stream: TextIO | None = None, *, width: int | None = None
-) -> None:
+def print_report(report: Report, stream: TextIO | None = None, *, width: int | None = None) -> None:
     """Writes the report to a stream (standard output), in at most a hundred columns."""
     console = new_console(stream, width)
     order = [layer.name for layer in report.recording.layers]
