@@ -227,7 +227,11 @@ def main() -> None:
     asked = options.parse_args()
     contexts, targets = examples()
     tried, right = Counter[str](), Counter[str]()
+    network = None
     for trial in trials(tuple(asked.widths), asked.seeds):
+        if network is not None and trial.network != network:
+            jax.clear_caches()  # each network has programs of its own
+        network = trial.network
         report = diagnose(trial.network, spoilt(trial), contexts, targets)
         wrong = shortcoming(trial, report)
         tried[trial.fault.name] += 1

@@ -68,6 +68,7 @@ def main() -> None:
                 result = run(network, corpus, start, seed, asked.steps)
                 out.write(json.dumps(dict(zip(names, cell, strict=True)) | result) + "\n")
                 out.flush()
+            jax.clear_caches()  # each network has programs of its own, and there are a hundred
 
 
 def run(network: CharacterMLP, corpus: Corpus, start: str, seed: int, steps: int) -> dict:

@@ -102,9 +102,6 @@ def layer(
         between=between,
         gradient=gradient,
         gradient_between=gradient_between,
-        preactivation_gradient=_gradient(
-            measures.preactivation_gradient or measures.gradient, gradient_scale
-        )[0],
         saturation=at_ends and summaries.saturation(at_ends, *flat_ends, last_sums),
         dead_units=summaries.dead_units(at_ends, last_sums) if at_ends else (),
         constant_units=summaries.constant_units(measures.preactivation.sums),
@@ -180,20 +177,16 @@ def _gain(weights: Moments | None, fan_in: int | None) -> Number:
     return weights.std * sqrt(fan_in)
 
 
-def _signal(signal: Signal) -> tuple[Moments, Between | None]:
+def _signal(signal: Signal) -> tuple[Moments, Between]:
     moments = summaries.moments(signal.sums, signal.counts)
-    if signal.directions is None:
-        return moments, None
-    return moments, summaries.between(signal.sums, signal.directions)
+    return moments, summaries.between(signal.sums, signal.cosines)
 
 
 def _gradient(signal: Signal | None, scale: float) -> tuple[Moments | None, Between | None]:
     if signal is None:
         return None, None
     moments = summaries.moments(signal.sums, signal.counts, scale)
-    if signal.directions is None:
-        return moments, None
-    return moments, summaries.between(signal.sums, signal.directions)
+    return moments, summaries.between(signal.sums, signal.cosines)
 
 
 def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int, ...]:

@@ -89,7 +89,6 @@ class LayerDocument:
     """of the activation"""
     preactivation_between: Between | None
     gradient: Moments | None
-    preactivation_gradient: Moments | None
     gradient_between: Between | None
     saturation: Saturation | None
     constant_units: tuple[int, ...]
@@ -201,7 +200,6 @@ def _layer_document(report: Report, layer: Layer) -> LayerDocument:
         between=layer.between,
         preactivation_between=layer.preactivation_between,
         gradient=layer.gradient,
-        preactivation_gradient=layer.preactivation_gradient,
         gradient_between=layer.gradient_between,
         saturation=layer.saturation,
         constant_units=layer.constant_units,

@@ -5,6 +5,7 @@ arrays are measured alike, on their own devices and under compilation. What come
 numbers for each unit; `fanin.diagnosis.summaries` makes the rest of them on the host, in float64.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
@@ -53,13 +54,14 @@ class Counts(NamedTuple):
     counts: Integer[Array, " bins"]
 
 
-class Directions(NamedTuple):
-    """The mean of the examples' directions, and how many have one (are not zero)."""
+class Cosines(NamedTuple):
+    """Of all pairs among the first examples, each with itself among them."""
 
-    mean: Float[Array, " units"]
-    count: Integer[Array, ""]
-    squares: Float[Array, ""]
-    """the mean squared cosine over all pairs of the first examples, each with itself among them"""
+    mean: Float[Array, ""]
+    square: Float[Array, ""]
+    """the mean of their squares"""
+    examples: Integer[Array, ""]
+    """how many of the first examples have a direction (are finite, and not zero)"""
 
 
 class Output(NamedTuple):
@@ -74,8 +76,8 @@ class Signal(NamedTuple):
     """One array of (examples, units), measured."""
 
     sums: UnitSums
-    counts: Counts | None
-    directions: Directions | None
+    counts: Counts
+    cosines: Cosines
 
 
 class Ends(NamedTuple):
@@ -93,7 +95,6 @@ class LayerMeasures(NamedTuple):
     normalised: Signal | None
     activation: Signal | None
     gradient: Signal | None
-    preactivation_gradient: Signal | None
     ends: Ends | None
 
 
@@ -109,51 +110,29 @@ class ParameterMeasures(NamedTuple):
     """its first entries, in order, to tell streams of random numbers by"""
 
 
-def layer(
-    preactivation: Float[Array, "examples ..."],
-    normalised: Float[Array, "examples ..."] | None,
-    activation: Float[Array, "examples ..."] | None,
-    gradient: Float[Array, "examples ..."] | None,
-    preactivation_gradient: Float[Array, "examples ..."] | None,
-    flat_ends: tuple[float | None, float | None],
-) -> LayerMeasures:
-    """Measure what one layer computed; `activation` None where it has no non-linearity."""
-    before = preactivation if normalised is None else normalised
-    at_ends = None
-    if activation is not None:
-        at_ends = ends(flat(before), flat(activation), *flat_ends)
-    return LayerMeasures(
-        signal(preactivation),
-        None if normalised is None else signal(normalised),
-        None if activation is None else signal(activation),
-        None if gradient is None else signal(gradient),
-        None
-        if preactivation_gradient is None
-        else signal(preactivation_gradient, pairs=False, histogram=False),
-        at_ends,
-    )
-
-
 def parameter(
-    data: Float[Array, "..."], gradient: Float[Array, "..."] | None, probe: Any = None
+    data: Float[Array, "..."],
+    gradient: Float[Array, "..."] | None,
+    probe: Any = None,
+    careful: bool = False,
 ) -> ParameterMeasures:
     """Measure a parameter of (fan_in, units); with a `probe` of fan-in numbers, fingerprint it."""
     xp = array_namespace(data)
     columns = data if data.ndim == 2 else flat(data, rows=1)
     slopes = None if gradient is None else (gradient if data.ndim == 2 else flat(gradient, rows=1))
     return ParameterMeasures(
-        unit_sums(columns),
-        None if slopes is None else unit_sums(slopes),
+        unit_sums(columns, careful),
+        None if slopes is None else unit_sums(slopes, careful),
         None if probe is None else fingerprints(columns, probe),
         None if probe is None or slopes is None else fingerprints(slopes, probe),
         xp.reshape(data, (-1,))[:PREFIX],
     )
 
 
-def signal(x: Float[Array, "examples ..."], pairs: bool = True, histogram: bool = True) -> Signal:
-    """Measure one array; with `pairs` also how alike its examples are."""
+def signal(x: Float[Array, "examples ..."], careful: bool = False) -> Signal:
+    """Measure one array; `careful` where it may have values that are not finite."""
     x = flat(x)
-    return Signal(unit_sums(x), counts(x) if histogram else None, directions(x) if pairs else None)
+    return Signal(unit_sums(x, careful), counts(x), cosines(x))
 
 
 def flat(x: Float[Array, "..."], rows: int | None = None) -> Float[Array, "examples units"]:
@@ -162,21 +141,30 @@ def flat(x: Float[Array, "..."], rows: int | None = None) -> Float[Array, "examp
     return x if x.ndim == 2 and rows is None else xp.reshape(x, (rows or x.shape[0], -1))
 
 
-def unit_sums(x: Float[Array, "examples units"]) -> UnitSums:
-    """Counts, ends, mean and variance of each column."""
+def unit_sums(x: Float[Array, "examples units"], careful: bool = False) -> UnitSums:
+    """Counts, ends, mean and variance of each column.
+
+    Without `careful`, which costs half as much again, all entries count as finite; where one is
+    not, `lowest` or `highest` of its unit is not either, and it is to be measured once more.
+    """
     xp = array_namespace(x)
     x = widened(x)
-    is_finite = xp.isfinite(x)
-    finite = xp.sum(xp.astype(is_finite, xp.int32), axis=0, dtype=xp.int32)
     zeros = xp.sum(xp.astype(x == 0, xp.int32), axis=0, dtype=xp.int32)
-    x = xp.where(is_finite, x, xp.zeros_like(x))
+    finite = xp.full_like(zeros, x.shape[0])
+    count = xp.astype(finite, x.dtype)
+    is_finite = None
+    if careful:
+        is_finite = xp.isfinite(x)
+        finite = xp.sum(xp.astype(is_finite, xp.int32), axis=0, dtype=xp.int32)
+        count = xp.astype(xp.where(finite > 0, finite, xp.ones_like(finite)), x.dtype)
+        x = xp.where(is_finite, x, xp.zeros_like(x))
     lowest, highest = xp.min(x, axis=0), xp.max(x, axis=0)
     largest = xp.maximum(xp.abs(lowest), xp.abs(highest))
     largest = xp.where(largest > 0, largest, xp.ones_like(largest))
-    scaled = x / largest
-    count = xp.astype(xp.where(finite > 0, finite, xp.ones_like(finite)), x.dtype)
-    mean = xp.sum(scaled, axis=0) / count
-    apart = xp.where(is_finite, scaled - mean, xp.zeros_like(x))
+    mean = xp.sum(x / largest, axis=0) / count
+    apart = x / largest - mean
+    if is_finite is not None:
+        apart = xp.where(is_finite, apart, xp.zeros_like(apart))
     variance = xp.sum(apart * apart, axis=0) / count
     return UnitSums(x.shape[0], finite, zeros, lowest, highest, largest, mean, variance)
 
@@ -206,29 +194,30 @@ def counts(x: Float[Array, "examples units"]) -> Counts:
     return Counts(low, high, xp.sum(hits, axis=0, dtype=xp.int32))
 
 
-def directions(x: Float[Array, "examples units"]) -> Directions:
-    """The mean over examples of x/|x|: its square gives their mean cosine."""
+def cosines(x: Float[Array, "examples units"]) -> Cosines:
+    """How alike the first examples are."""
     xp = array_namespace(x)
-    x = widened(x)
+    x = widened(x[:PAIRED])
     largest = xp.max(xp.abs(x), axis=1, keepdims=True)
     has_one = (largest > 0) & xp.isfinite(largest)
     scaled = xp.where(has_one, x / xp.where(has_one, largest, xp.ones_like(largest)), 0.0)
     length = xp.sqrt(xp.sum(scaled * scaled, axis=1, keepdims=True))
     unit = scaled / xp.where(length > 0, length, xp.ones_like(length))
-    count = xp.sum(xp.astype(has_one, xp.int32), dtype=xp.int32)
-    divisor = xp.astype(xp.where(count > 0, count, xp.ones_like(count)), x.dtype)
-    cosines = unit[:PAIRED] @ xp.matrix_transpose(unit[:PAIRED])
-    return Directions(xp.sum(unit, axis=0) / divisor, count, xp.mean(cosines * cosines))
+    examples = xp.sum(xp.astype(has_one, xp.int32), dtype=xp.int32)
+    pairs = xp.astype(xp.where(examples > 0, examples, xp.ones_like(examples)), x.dtype) ** 2
+    every = unit @ xp.matrix_transpose(unit)
+    return Cosines(xp.sum(every) / pairs, xp.sum(every * every) / pairs, examples)
 
 
 def ends(
-    preactivation: Float[Array, "examples units"],
-    activation: Float[Array, "examples units"],
+    preactivation: Float[Array, "examples ..."],
+    activation: Float[Array, "examples ..."],
     low: float | None,
     high: float | None,
 ) -> Ends:
     """Which pre-activations lie beyond `low` and `high`, where the activation has such ends."""
     xp = array_namespace(preactivation)
+    preactivation, activation = flat(preactivation), flat(activation)
     none = xp.zeros_like(preactivation, dtype=xp.bool)
     below = none if low is None else preactivation <= low
     above = none if high is None else preactivation >= high
@@ -240,6 +229,30 @@ def ends(
         xp.sum(xp.astype(below, xp.int32), axis=0, dtype=xp.int32),
         xp.sum(xp.astype(above, xp.int32), axis=0, dtype=xp.int32),
         xp.astype(codes, xp.int8),
+    )
+
+
+def layer(
+    preactivation: Float[Array, "examples ..."],
+    normalised: Float[Array, "examples ..."] | None,
+    activation: Float[Array, "examples ..."] | None,
+    gradient: Float[Array, "examples ..."] | None,
+    flat_ends: tuple[float | None, float | None],
+    signal: Callable[[Any], Signal] = signal,
+    ends: Callable[[Any, Any, float | None, float | None], Ends] = ends,
+) -> LayerMeasures:
+    """Measure what one layer computed; `activation` None where it has no non-linearity.
+
+    A framework that compiles gives its compiled `signal` and `ends`, one array at a time: XLA on
+    CPU makes of several in one program something thirty times slower.
+    """
+    before = preactivation if normalised is None else normalised
+    return LayerMeasures(
+        signal(preactivation),
+        None if normalised is None else signal(normalised),
+        None if activation is None else signal(activation),
+        None if gradient is None else signal(gradient),
+        None if activation is None else ends(before, activation, *flat_ends),
     )
 
 

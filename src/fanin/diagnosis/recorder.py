@@ -1,20 +1,26 @@
 """Recording a network of fanin's: one forward and backward pass, measured where it was computed."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Integer
 
 from fanin.autograd import Evaluation, evaluate
-from fanin.diagnosis import assembly, measurements
+from fanin.diagnosis import assembly, measurements, summaries
 from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.ends import flat_ends
-from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
+from fanin.diagnosis.measurements import (
+    Ends,
+    LayerMeasures,
+    Output,
+    ParameterMeasures,
+    Signal,
+    UnitSums,
+)
 from fanin.diagnosis.outline import Outline, name_of, outline
+from fanin.diagnosis.packing import fetch, packed
 from fanin.diagnosis.recording import Layer, Recording
 from fanin.diagnosis.streams import shared_streams
 from fanin.errors import ShapeError
@@ -53,30 +59,41 @@ def record(
         (None, None) if o.nonlinearity is None else flat_ends(known[name_of(o.nonlinearity) or ""])
         for o in outlines
     ]
-    on_device = [
-        (
-            _measure_layer(*_arrays(each, run, evaluation), flat_ends=at),
-            {
-                own.name: _measure_parameter(
-                    parameters[own.name], gradients[own.name], transposed=each.kind == "embedding"
-                )
-                for own in each.parameters
-            },
-        )
-        for each, at in zip(outlines, ends, strict=True)
-    ]
-    measured, output, value = jax.device_get(
-        (on_device, _measure_output(evaluation.data[logits]), evaluation.data[loss])
-    )
+
+    def measured(careful: bool) -> list[tuple[LayerMeasures, dict[str, ParameterMeasures]]]:
+        def signal(x: Array) -> Signal:
+            return _signal(x, careful)
+
+        on_device = [
+            (
+                measurements.layer(*_arrays(each, run, evaluation), at, signal, _ends),
+                {
+                    own.name: _parameter(
+                        parameters[own.name],
+                        gradients[own.name],
+                        each.kind == "embedding",
+                        careful,
+                    )
+                    for own in each.parameters
+                },
+            )
+            for each, at in zip(outlines, ends, strict=True)
+        ]
+        return fetch(on_device)
+
+    found = measured(careful=False)
+    if not all(summaries.all_finite(sums) for sums in _all_sums(found)):
+        found = measured(careful=True)
+    output, value = fetch((_output(evaluation.data[logits]), evaluation.data[loss]))
     layers: dict[str, Layer] = {}
-    for each, (numbers, of_parameters), at in zip(outlines, measured, ends, strict=True):
+    for each, (numbers, of_parameters), at in zip(outlines, found, ends, strict=True):
         described = _described(each, layers, run)
         layers[each.name] = assembly.layer(
             described,
             numbers,
             _facts(each, of_parameters, parameters, gradients),
             flat_ends=at,
-            gradient_scale=float(len(targets)),
+            gradient_scale=len(targets),
             learning_rate=learning_rate,
         )
     recorded = tuple(layers.values())
@@ -93,7 +110,7 @@ def record(
         shared_streams=shared_streams(
             {
                 own.name: of_parameters[own.name].prefix
-                for each, (_, of_parameters) in zip(outlines, measured, strict=True)
+                for each, (_, of_parameters) in zip(outlines, found, strict=True)
                 for own in each.parameters
                 if not own.role.startswith("normalisation")
             }
@@ -112,37 +129,52 @@ def nonlinearities(network: Network) -> dict[str, Nonlinearity]:
     return found
 
 
-@partial(jax.jit, static_argnames=("flat_ends",))
-def _measure_layer(
-    preactivation: Array,
-    normalised: Array | None,
-    activation: Array | None,
-    gradient: Array | None,
-    preactivation_gradient: Array | None,
-    flat_ends: FlatEnds,
-) -> LayerMeasures:
-    return measurements.layer(
-        preactivation, normalised, activation, gradient, preactivation_gradient, flat_ends
-    )
+@packed
+def _signal(x: Array, careful: bool) -> Signal:
+    return measurements.signal(x, careful)
 
 
-@partial(jax.jit, static_argnames=("transposed",))
-def _measure_parameter(data: Array, gradient: Array, transposed: bool) -> ParameterMeasures:
+@packed
+def _ends(before: Array, after: Array, low: float | None, high: float | None) -> Ends:
+    return measurements.ends(before, after, low, high)
+
+
+@packed
+def _parameter(
+    data: Array, gradient: Array | None, transposed: bool, careful: bool
+) -> ParameterMeasures:
     """An embedding's rows are its units, and stand in columns here."""
     if data.ndim != 2:
-        return measurements.parameter(data, gradient)
+        return measurements.parameter(data, gradient, None, careful)
     prefix = data.reshape(-1)[: measurements.PREFIX]
     if transposed:
-        data, gradient = data.T, gradient.T
+        data, gradient = data.T, None if gradient is None else gradient.T
     probe = np.random.default_rng(data.shape[0]).standard_normal(data.shape[0], np.float32)
-    return measurements.parameter(data, gradient, probe)._replace(prefix=prefix)
+    return measurements.parameter(data, gradient, probe, careful)._replace(prefix=prefix)
 
 
-_measure_output = jax.jit(measurements.output)
+@packed
+def _output(logits: Array) -> Output:
+    return measurements.output(logits)
 
 
-def _arrays(each: Outline, run: Pass, evaluation: Evaluation) -> tuple[Array | None, ...]:
-    """Pre-activation, normalised, activation and the two gradients of a layer."""
+def _all_sums(
+    found: list[tuple[LayerMeasures, dict[str, ParameterMeasures]]],
+) -> Iterator[UnitSums]:
+    for layer, parameters in found:
+        for signal in (layer.preactivation, layer.normalised, layer.activation, layer.gradient):
+            if signal is not None:
+                yield signal.sums
+        for own in parameters.values():
+            yield own.data
+            if own.gradient is not None:
+                yield own.gradient
+
+
+def _arrays(
+    each: Outline, run: Pass, evaluation: Evaluation
+) -> tuple[Array, Array | None, Array | None, Array | None]:
+    """Pre-activation, normalised, activation of a layer, and the gradient of the last of them."""
     before = run.outputs[each.before]
     normalised = run.outputs[each.normalised] if each.normalised else None
     after = run.outputs[each.after] if each.after else None
@@ -153,7 +185,6 @@ def _arrays(each: Outline, run: Pass, evaluation: Evaluation) -> tuple[Array | N
         None if normalised is None else data[normalised],
         None if after is None else data[after],
         gradient[last],
-        None if last is before else gradient[before],
     )
 
 
@@ -214,15 +245,8 @@ def _check_shapes(network: Network, contexts: np.ndarray, targets: np.ndarray) -
 
 def _subject(network: Network) -> str:
     settings = ", ".join(
-        f"{name} {_sizes(value) if isinstance(value, list | tuple) else value}"
+        f"{name} {' × '.join(map(str, value)) if isinstance(value, tuple) else value}"
         for name, value in network.describe().items()
         if name != "kind" and value not in (None, False)
     )
     return f"{type(network).__name__} ({settings})"
-
-
-def _sizes(sizes: Sequence[int]) -> str:
-    """As in "100, 100, 50"; more than three equal ones as in "20 of 200"."""
-    if len(sizes) > 3 and len(set(sizes)) == 1:
-        return f"{len(sizes)} of {sizes[0]}"
-    return ", ".join(map(str, sizes))

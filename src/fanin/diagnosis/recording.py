@@ -150,7 +150,6 @@ class Layer:
     preactivation_between: Between | None = None
     gradient: Moments | None = None
     """of the loss of one example, in the activation"""
-    preactivation_gradient: Moments | None = None
     gradient_between: Between | None = None
     saturation: Saturation | None = None
     dead_units: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
-from fanin.diagnosis.measurements import Counts, Directions, Ends, UnitSums
+from fanin.diagnosis.measurements import Cosines, Counts, Ends, UnitSums
 from fanin.diagnosis.recording import Between, Histogram, Moments, Number, Saturation
 
 # The characters of the map for the codes 0, 1, 2 and -1 of `measurements`.
@@ -44,21 +44,24 @@ def histogram(counts: Counts, scale: float = 1.0) -> Histogram | None:
     return Histogram(float(counts.low) * scale, float(counts.high) * scale, tuple(numbers.tolist()))
 
 
-def between(sums: UnitSums, directions: Directions) -> Between:
+def between(sums: UnitSums, cosines: Cosines) -> Between:
     """How alike different examples are."""
     _, mean, variance = _unit_moments(sums)
-    power = float((variance + mean**2).sum())
-    count = int(directions.count)
+    power, count = float((variance + mean**2).sum()), int(cosines.examples)
     correlation = None
     if count > 1:
-        square = float((np.asarray(directions.mean, np.float64) ** 2).sum())
-        # Each example's cosine with itself is in the square of the mean, and is taken out.
-        correlation = finite_number((count * square - 1) / (count - 1))
+        # Each example's cosine with itself is in the mean, and is taken out.
+        correlation = finite_number((count * float(cosines.mean) - 1) / (count - 1))
     return Between(
         correlation=correlation,
-        squared_correlation=finite_number(directions.squares) if count > 1 else None,
+        squared_correlation=finite_number(cosines.square) if count > 1 else None,
         varying_share=finite_number(float(variance.sum()) / power) if power > 0 else None,
     )
+
+
+def all_finite(sums: UnitSums) -> bool:
+    """Whether sums that were not measured with care were right to take all entries as finite."""
+    return bool(np.isfinite(sums.lowest).all() and np.isfinite(sums.highest).all())
 
 
 def saturation(ends: Ends, low: Number, high: Number, sums: UnitSums) -> Saturation | None:

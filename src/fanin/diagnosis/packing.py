@@ -1,0 +1,85 @@
+"""Many small arrays brought to the host as one: each transfer costs as much as a measurement."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A tree of arrays in one vector of float32: counts up to 2²⁴ keep their value."""
+
+    vector: Array
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+    structure: Any
+
+    def unpack(self, vector: np.ndarray) -> Any:
+        """The tree, of arrays that lie in `vector`."""
+        parts = np.split(vector, np.cumsum([leaf.size for leaf in self.leaves])[:-1])
+        arrays = [
+            part.reshape(leaf.shape).astype(leaf.dtype)
+            for part, leaf in zip(parts, self.leaves, strict=True)
+        ]
+        return jax.tree.unflatten(self.structure, arrays)
+
+
+_Compiled = tuple[Callable[..., Array], tuple[jax.ShapeDtypeStruct, ...], Any]
+
+
+def packed(measure: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function of arrays, and of settings that are no arrays, to give its result packed.
+
+    What it gives is to be passed to `fetch`; the annotation is that of what `fetch` makes of it.
+    """
+    known: dict[Any, _Compiled] = {}
+
+    @wraps(measure)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        assert not named, "packed functions take their arguments by position"
+        arrays = [each for each in arguments if isinstance(each, Array)]
+        key = tuple(
+            (each.shape, each.dtype) if isinstance(each, Array) else each for each in arguments
+        )
+        if key not in known:
+            known[key] = _compiled(measure, arguments, arrays)
+        run, leaves, structure = known[key]
+        return cast(R, Packed(run(*arrays), leaves, structure))
+
+    return call
+
+
+def fetch(tree: Any) -> Any:
+    """The tree with everything in it on the host, what is packed unpacked."""
+    leaves, structure = jax.tree.flatten(tree)
+    vectors = jax.device_get([each.vector if isinstance(each, Packed) else each for each in leaves])
+    return jax.tree.unflatten(
+        structure,
+        [
+            each.unpack(vector) if isinstance(each, Packed) else vector
+            for each, vector in zip(leaves, vectors, strict=True)
+        ],
+    )
+
+
+def _compiled(
+    measure: Callable[..., Any], arguments: tuple[Any, ...], arrays: list[Array]
+) -> _Compiled:
+    def whole(*given: Array) -> Any:
+        rest = iter(given)
+        return measure(*(next(rest) if isinstance(each, Array) else each for each in arguments))
+
+    def vector(*given: Array) -> Array:
+        leaves = jax.tree.leaves(whole(*given))
+        return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
+
+    leaves, structure = jax.tree.flatten(jax.eval_shape(whole, *arrays))
+    return jax.jit(vector), tuple(leaves), structure
