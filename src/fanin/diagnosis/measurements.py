@@ -238,13 +238,14 @@ def layer(
     activation: Float[Array, "examples ..."] | None,
     gradient: Float[Array, "examples ..."] | None,
     flat_ends: tuple[float | None, float | None],
-    signal: Callable[[Any], Signal] = signal,
-    ends: Callable[[Any, Any, float | None, float | None], Ends] = ends,
+    signal: Callable[[Any], Any] = signal,
+    ends: Callable[[Any, Any, float | None, float | None], Any] = ends,
 ) -> LayerMeasures:
     """Measure what one layer computed; `activation` None where it has no non-linearity.
 
-    A framework that compiles gives its compiled `signal` and `ends`, one array at a time: XLA on
-    CPU makes of several in one program something thirty times slower.
+    A framework that compiles gives its compiled `signal` and `ends`, one array at a time (XLA on
+    CPU makes of several in one program something thirty times slower), and they may give what
+    will be the measures once it is on the host.
     """
     before = preactivation if normalised is None else normalised
     return LayerMeasures(

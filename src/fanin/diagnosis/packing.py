@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,6 @@ import numpy as np
 from jax import Array
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,27 +21,26 @@ class Packed:
     structure: Any
 
     def unpack(self, vector: np.ndarray) -> Any:
-        """The tree, of arrays that lie in `vector`."""
-        parts = np.split(vector, np.cumsum([leaf.size for leaf in self.leaves])[:-1])
-        arrays = [
-            part.reshape(leaf.shape).astype(leaf.dtype)
-            for part, leaf in zip(parts, self.leaves, strict=True)
-        ]
+        """The tree, of arrays of their own."""
+        arrays: list[np.ndarray] = []
+        start = 0
+        for leaf in self.leaves:
+            part, start = vector[start : start + leaf.size], start + leaf.size
+            arrays.append(part.reshape(leaf.shape).astype(leaf.dtype))
         return jax.tree.unflatten(self.structure, arrays)
 
 
 _Compiled = tuple[Callable[..., Array], tuple[jax.ShapeDtypeStruct, ...], Any]
 
 
-def packed(measure: Callable[P, R]) -> Callable[P, R]:
+def packed(measure: Callable[P, Any]) -> Callable[P, Packed]:
     """Compile a function of arrays, and of settings that are no arrays, to give its result packed.
 
-    What it gives is to be passed to `fetch`; the annotation is that of what `fetch` makes of it.
+    `fetch` makes of a `Packed` what `measure` would have given, on the host.
     """
     known: dict[Any, _Compiled] = {}
 
-    @wraps(measure)
-    def call(*arguments: P.args, **named: P.kwargs) -> R:
+    def call(*arguments: P.args, **named: P.kwargs) -> Packed:
         assert not named, "packed functions take their arguments by position"
         arrays = [each for each in arguments if isinstance(each, Array)]
         key = tuple(
@@ -52,7 +49,7 @@ def packed(measure: Callable[P, R]) -> Callable[P, R]:
         if key not in known:
             known[key] = _compiled(measure, arguments, arrays)
         run, leaves, structure = known[key]
-        return cast(R, Packed(run(*arrays), leaves, structure))
+        return Packed(run(*arrays), leaves, structure)
 
     return call
 

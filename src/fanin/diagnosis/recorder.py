@@ -20,7 +20,7 @@ from fanin.diagnosis.measurements import (
     UnitSums,
 )
 from fanin.diagnosis.outline import Outline, name_of, outline
-from fanin.diagnosis.packing import fetch, packed
+from fanin.diagnosis.packing import Packed, fetch, packed
 from fanin.diagnosis.recording import Layer, Recording
 from fanin.diagnosis.streams import shared_streams
 from fanin.errors import ShapeError
@@ -61,7 +61,7 @@ def record(
     ]
 
     def measured(careful: bool) -> list[tuple[LayerMeasures, dict[str, ParameterMeasures]]]:
-        def signal(x: Array) -> Signal:
+        def signal(x: Array) -> Packed:
             return _signal(x, careful)
 
         on_device = [
@@ -93,7 +93,7 @@ def record(
             numbers,
             _facts(each, of_parameters, parameters, gradients),
             flat_ends=at,
-            gradient_scale=len(targets),
+            gradient_scale=float(len(targets)),
             learning_rate=learning_rate,
         )
     recorded = tuple(layers.values())
@@ -245,7 +245,7 @@ def _check_shapes(network: Network, contexts: np.ndarray, targets: np.ndarray) -
 
 def _subject(network: Network) -> str:
     settings = ", ".join(
-        f"{name} {' × '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in network.describe().items()
         if name != "kind" and value not in (None, False)
     )

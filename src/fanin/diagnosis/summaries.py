@@ -120,9 +120,11 @@ def equal_groups(*fingerprints: Float[np.ndarray, " units"]) -> list[tuple[int, 
         ordered = np.asarray(numbers, np.float64)[order]
         scale = np.sqrt(np.mean(ordered**2)) if ordered.size else 0.0
         apart = np.diff(ordered) > 1e-5 * scale
+        if apart.all():
+            return []
         label = np.empty_like(labels)
         label[order] = np.concatenate([[0], np.cumsum(apart)])
-        _, labels = np.unique(np.stack([labels, label]), axis=1, return_inverse=True)
+        _, labels = np.unique(labels * labels.size + label, return_inverse=True)
     groups = [np.flatnonzero(labels == which) for which in np.flatnonzero(np.bincount(labels) > 1)]
     return [tuple(group.tolist()) for group in groups]
 
