@@ -111,7 +111,7 @@ def test_the_lessons_bad_start_is_told_and_put_right(folder, capsys):
 
 def test_what_is_printed_for_people(capsys):
     out = printed(capsys, "--start normal --hidden 50,50 --seed 3 --batch 1024").out
-    assert "hidden 50, 50" in out
+    assert "hidden 2 × 50" in out
     assert re.search(r"✗ bad: \d bad", out)
     assert out.index("✗ bad     saturation") < out.index("hidden.1.weight")
     assert 'parameters["output.weight"] = parameters["output.weight"] * 0.0' in out

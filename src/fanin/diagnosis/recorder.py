@@ -245,8 +245,15 @@ def _check_shapes(network: Network, contexts: np.ndarray, targets: np.ndarray) -
 
 def _subject(network: Network) -> str:
     settings = ", ".join(
-        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        f"{name} {_sizes(value) if isinstance(value, list) else value}"
         for name, value in network.describe().items()
         if name != "kind" and value not in (None, False)
     )
     return f"{type(network).__name__} ({settings})"
+
+
+def _sizes(sizes: list[int]) -> str:
+    """5 × 200 for layers of one size."""
+    if len(sizes) > 1 and len(set(sizes)) == 1:
+        return f"{len(sizes)} × {sizes[0]}"
+    return ", ".join(map(str, sizes))
