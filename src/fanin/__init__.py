@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fanin.autograd import Evaluation, TraceError, Value, evaluate
     from fanin.corpus import Corpus, Vocabulary, Words, bundled_names, read_words
+    from fanin.diagnosis.of_network import diagnose
     from fanin.errors import FaninError
     from fanin.model_file import Model, load_model, save_model
     from fanin.networks import Bigram, CharacterMLP
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "autograd": ("Evaluation", "TraceError", "Value", "evaluate"),
     "corpus": ("Corpus", "Vocabulary", "Words", "bundled_names", "read_words"),
+    "diagnosis.of_network": ("diagnose",),
     "errors": ("FaninError",),
     "model_file": ("Model", "load_model", "save_model"),
     "networks": ("Bigram", "CharacterMLP"),
@@ -44,6 +46,7 @@ __all__ = [
     "Vocabulary",
     "Words",
     "bundled_names",
+    "diagnose",
     "evaluate",
     "find_learning_rate",
     "find_start",

@@ -29,7 +29,7 @@ _PAGE = """<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" \
 content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
-<style>body {{ margin: 0 }}</style>
+<style>body {{ margin: 0 }} @media print {{ :root {{ color-scheme: only light }} }}</style>
 </head>
 <body>
 {body}

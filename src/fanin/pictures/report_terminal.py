@@ -53,7 +53,7 @@ def print_report(report: Report, stream: TextIO | None = None, *, width: int | N
             _print_prescription(console, index, prescription)
     if report.choices:
         console.print(
-            "\nThe gradients vanish or explode over the depth. The choices:", style="bold"
+            "\nOver the depth the gradients grow or shrink more than tenfold. Choices:", style="bold"
         )
         for choice in report.choices:
             _print_choice(console, choice)
@@ -146,6 +146,7 @@ def broken_to(name: str, width: int) -> list[str]:
 
 def _fitting(found: Sequence[Row], last: Row, width: int) -> tuple[list[int], int]:
     """The places of the columns that there is room for, and the width left to the names."""
+    longest = max(len(row.name) for row in [*found, last])
     wanted = min(max(len(row.name) for row in found), _LONGEST_NAME)
     # The sign, the place and each column with the gap before it.
     fixed = 2 + 1 + max(len(str(row.place)) for row in found)
@@ -156,7 +157,7 @@ def _fitting(found: Sequence[Row], last: Row, width: int) -> tuple[list[int], in
             break
         shown.remove(COLUMNS.index(column))
     room = width - fixed - sum(widths[place] for place in shown)
-    return shown, max(_SHORTEST_NAME, min(wanted, room))
+    return shown, max(_SHORTEST_NAME, min(longest, room))
 
 
 def _column_width(found: Sequence[Row], place: int) -> int:
