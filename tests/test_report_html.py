@@ -21,6 +21,9 @@ from fanin.pictures.report_html import page, write_page
 from fanin.pictures.saturation_map import MOST_UNITS, saturation_png
 from fanin.starts import find_start
 
+# One worker makes what these share, once.
+pytestmark = pytest.mark.xdist_group("pages")
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A browser that asks nobody anything by itself; as root it cannot have its sandbox.
 QUIET = (
@@ -96,6 +99,7 @@ def visit(browser, written):
 
     def open_page(report, *, width=1280, **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(120_000)  # milliseconds, on a machine with much else to do
         contexts.append(context)
         shown = context.new_page()
         shown.on("console", lambda message: complaints.append(message.text))

@@ -53,7 +53,8 @@ def print_report(report: Report, stream: TextIO | None = None, *, width: int | N
             _print_prescription(console, index, prescription)
     if report.choices:
         console.print(
-            "\nOver the depth the gradients grow or shrink more than tenfold. Choices:", style="bold"
+            "\nOver the depth the gradients grow or shrink more than tenfold. Choices:",
+            style="bold",
         )
         for choice in report.choices:
             _print_choice(console, choice)
