@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -129,3 +131,11 @@ def test_an_activation_of_torch_is_refused_with_the_reason(capsys):
     assert "'torch:tanh' cannot be traced and differentiated by JAX (TypeError" in (
         capsys.readouterr().err
     )
+
+
+def test_a_module_is_found_where_one_stands(module, tmp_path):
+    # With -P Python leaves the working folder out, as it does for an installed script.
+    command = [sys.executable, "-P", "-m", "fanin", "gain", f"{module}:mish", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["activation"] == f"{module}:mish"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fanin.autograd import IndexRangeError, evaluate
+from fanin.autograd import IndexRangeError, Value, evaluate
 from fanin.errors import OptionError, ShapeError
 from fanin.networks import (
     Bigram,
@@ -341,3 +341,10 @@ def test_contexts_that_do_not_fit_are_refused_outside_a_compiled_program():
         network.logits_of(parameters, np.array([[0, 7]]))
     with pytest.raises(ShapeError, match="matmul_bias"):
         network.logits_of(parameters, np.array([[0, 1, 2]]))
+
+
+def test_a_parameter_that_lacks_is_named():
+    network = CharacterMLP(vocabulary=5, block=2, embedding=2, hidden=(3,))
+    values = {p.name: Value(np.zeros(p.shape, np.float32)) for p in network.parameters[:-1]}
+    with pytest.raises(OptionError, match=r"no values for output\.bias; found embedding\.weight,"):
+        network.run(values, np.zeros((1, 2), np.int32))

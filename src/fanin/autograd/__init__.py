@@ -2,11 +2,6 @@
 
 import jax
 
-# On a CPU the numbers of a small graph are there before another thread could be told of them: a
-# loop of single evaluations takes a quarter less time when they are computed where they are asked
-# for. JAX heeds this until it is first used; accelerators are not concerned.
-jax.config.update("jax_cpu_enable_async_dispatch", False)
-
 # The modules of operations add their methods to `Value` when they are imported.
 from fanin.autograd import activations, indexing, normalisation, operations
 from fanin.autograd.evaluate import Evaluation, evaluate
@@ -27,3 +22,8 @@ __all__ = [
     "operations",
     "topological_order",
 ]
+
+# On a CPU the numbers of a small graph are there before another thread could be told of them: a
+# loop of single evaluations takes a quarter less time when they are computed where they are asked
+# for. JAX heeds this until it is first used; accelerators are not concerned.
+jax.config.update("jax_cpu_enable_async_dispatch", False)

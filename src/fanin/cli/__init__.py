@@ -101,6 +101,8 @@ app.register_install_completion_command(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit code."""
     _prepare_streams()
+    if "" not in sys.path:  # where module:callable looks, for the script as for python -m
+        sys.path.append("")
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

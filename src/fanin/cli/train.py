@@ -133,7 +133,8 @@ def train(
     words
         Text file of one word a line, - for standard input; left out: US given names.
     start
-        fanin, normal, uniform-logits, fan-in, published and more; or a model file to go on from.
+        fanin, normal, uniform-logits, fan-in, published and more (fanin starts lists them); or a
+        model file to go on from.
     embedding
         Numbers that stand for one symbol.
     block

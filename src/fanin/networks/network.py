@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Float, Integer
 
 from fanin.autograd import Evaluation, Value, evaluate
+from fanin.errors import OptionError
 from fanin.networks.declarations import Parameter, Pass
 from fanin.networks.layers import Sequential
 
@@ -54,8 +55,14 @@ class Network(ABC):
     ) -> tuple[Value, Pass]:
         """The node of the logits, (batch, vocab), and what every layer gave on the way.
 
-        Without `statistics` batch normalisation uses the moments of these contexts.
+        Without `statistics` batch normalisation uses the moments of these contexts. Raises
+        OptionError where a parameter lacks.
         """
+        missing = [p.name for p in self.parameters if p.name not in values]
+        if missing:
+            raise OptionError(
+                f"the network has no values for {', '.join(missing)}; found {', '.join(values)}"
+            )
         run = Pass(values, statistics)
         return self.layers(contexts, run), run
 

@@ -12,6 +12,8 @@ Schedule = Literal["step", "cosine", "constant"]
 # The published rate for plain gradient descent, and the customary one for Adam.
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}
 
+_LEAST_FLOAT32, _MOST_FLOAT32 = 1.2e-38, 3.4e38
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -61,6 +63,15 @@ class TrainingOptions:
                 )
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise OptionError(f"lr must be a positive number; found {self.lr}")
+        if self.lr is not None and not _LEAST_FLOAT32 <= self.lr <= _MOST_FLOAT32:
+            raise OptionError(
+                f"lr must be from {_LEAST_FLOAT32} to {_MOST_FLOAT32}, which are what float32 "
+                f"holds; found {self.lr}"
+            )
+        if self.warm_up > self.steps > 0:
+            raise OptionError(
+                f"warm_up must end within the {self.steps} steps; found {self.warm_up}"
+            )
         if not 0 <= self.momentum < 1:
             raise OptionError(f"momentum must be from 0 to below 1; found {self.momentum}")
         if self.momentum and self.optimiser != "sgd":
