@@ -131,9 +131,16 @@ def loss(kind: str, value: float, outputs: Moments, output: Output, targets: Any
         target_entropy=float(-(shares * np.log(shares)).sum()),
         output=outputs,
         output_variance=summaries.finite_number(output.variance),
-        class_offset=summaries.finite_number(np.abs(means - means.mean()).max()),
+        class_offset=_offset(means),
         largest_probability=summaries.finite_number(output.largest_probability),
     )
+
+
+def _offset(means: Any) -> Number:
+    """The largest distance of one of these means from them all."""
+    if not np.isfinite(means).all():
+        return None
+    return float(np.abs(means - means.mean()).max())
 
 
 def first_not_finite(
