@@ -3,7 +3,9 @@ import math
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import pytest
@@ -14,6 +16,7 @@ from fanin.diagnosis.document import read_document
 from fanin.diagnosis.of_run import diagnose_run
 from fanin.model_file import load_model
 from fanin.pictures.annotations import annotations
+from fanin.pictures.report_terminal import print_report
 from fanin.trainer import prepare
 
 # The keys that the issue lists, and that other programs may count on.
@@ -116,6 +119,24 @@ def test_what_is_printed_for_people(capsys):
     assert out.index("✗ bad     saturation") < out.index("hidden.1.weight")
     assert 'parameters["output.weight"] = parameters["output.weight"] * 0.0' in out
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/reading-a-report.md"])
+def test_what_the_documentation_shows_is_what_is_printed(name, report, capsys):
+    """Line by line, but for digits that another processor may round otherwise."""
+    report.fixed()
+    print_report(report)
+    text = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+    block = re.search(r"\$ fanin diagnose --start normal --fix.*\n\n((?: {4}.*\n|\n)+)", text)[1]
+    promised = [without_digits(line) for line in textwrap.dedent(block).strip().splitlines()]
+    printed = iter([without_digits(line) for line in capsys.readouterr().out.splitlines()])
+    assert len(promised) > 30
+    # In this order, each found after the one before it.
+    assert [line for line in promised if line != "…" and line not in printed] == []
+
+
+def without_digits(line):
+    return re.sub(r"[\d.,–e-]+", "#", " ".join(line.split()))
 
 
 def test_the_options_of_the_network_make_the_network(capsys):

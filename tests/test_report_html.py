@@ -175,8 +175,8 @@ def luminance(colour):
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_on_paper_nothing_is_folded_or_cut_off(bad, visit):
-    shown = visit(bad, width=700)
+def test_on_paper_nothing_is_folded_or_cut_off_and_it_is_day(bad, visit):
+    shown = visit(bad, width=700, color_scheme="dark")
     folded = shown.locator("details .check").first
     assert not folded.is_visible()
     shown.emulate_media(media="print")
@@ -187,6 +187,7 @@ def test_on_paper_nothing_is_folded_or_cut_off(bad, visit):
         ".filter(box => box.scrollWidth > box.clientWidth + 1).length"
     )
     assert overflowing == 0
+    assert luminance(imread(io.BytesIO(shown.screenshot()))[0, -1, :3]) > 0.99
 
 
 # Its text.
