@@ -1,9 +1,20 @@
 """All tests run with the package's annotations checked: types by beartype, shapes by jaxtyping."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
-# Before JAX is imported, here and in the processes that tests start.
+# Before JAX is imported, here and in the processes that tests start. They share what they compile,
+# in a folder of this session's own.
 os.environ["JAX_PLATFORMS"] = "cpu"
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    programs = tempfile.mkdtemp(prefix="fanin-tests-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from hypothesis import settings
 from jaxtyping import install_import_hook

@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
 
 from fanin.errors import FaninError
+from fanin.program_cache import keep_programs
 
 MENDABLE, FAULT, INTERRUPTED = 2, 70, 130
 BROKEN_PIPE = 141  # what a shell reports of a program that nobody reads any more
@@ -147,6 +148,7 @@ def _run(arguments: Sequence[str]) -> int:
         )
     except CycloptsError as error:
         return _complain(_usage_error(error))
+    keep_programs()
     call: Callable[..., Any] = command
     values = {name: "-" if value == _DASH else value for name, value in bound.arguments.items()}
     bound.arguments.update(values)
