@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 from jax.nn import initializers
 
 from fanin.networks.activations import nonlinearity_of
@@ -50,7 +51,7 @@ _standard_normal = jax.jit(
 def _normal(scale: float) -> Any:
     # What `initializers.normal` does; in the middle of a transformation no options can be given.
     def initialise(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        draw = jax.random.normal if isinstance(key, jax.core.Tracer) else _standard_normal
+        draw = jax.random.normal if isinstance(key, Tracer) else _standard_normal
         return draw(key, shape, dtype) * jnp.asarray(scale, dtype)
 
     return initialise
