@@ -1,25 +1,29 @@
 """Faults planted into healthy networks: is each found, and is the layer named where it is?
 
-`python benchmarks/planted_faults.py` goes through all widths, depths, activations and some seeds
-(about ten minutes on one core) and prints how many of each fault were found and rightly named.
+`python -m benchmarks.planted_faults` goes through widths, depths, activations and some seeds (about
+ten minutes on one core) and prints how many of each fault were found and rightly named.
 `tests/test_planted_faults.py` runs a part of them.
 """
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from benchmarks.page import put_part
 
+from fanin.autograd import IndexRangeError
 from fanin.corpus import Corpus, bundled_names
 from fanin.diagnosis.of_network import diagnose
 from fanin.diagnosis.report import Report
-from fanin.networks import CharacterMLP, Network, initial_statistics
+from fanin.networks import CharacterMLP, initial_statistics
 from fanin.starts import find_start
 
 WIDTHS = (32, 64, 128, 256, 512)
@@ -48,7 +52,7 @@ class Trial:
     """A fault in one network."""
 
     fault: Fault
-    network: Network
+    network: CharacterMLP
     layer: str
     seed: int
 
@@ -133,6 +137,23 @@ def nothing(parameters: Parameters, layer: str, chance: np.random.Generator) -> 
     pass
 
 
+NETWORKS = (
+    (1, "tanh"),
+    (1, "gelu"),
+    (2, "relu"),
+    (2, "selu"),
+    (5, "tanh"),
+    (5, "relu"),
+    (5, "gelu"),
+    (10, "tanh"),
+    (10, "relu"),
+    (10, "selu"),
+    (10, "identity"),
+    (20, "gelu"),
+    (20, "relu"),
+)
+"""Depths and activations: each kind of fault has some at every width."""
+
 RELU = ("relu",)
 FAULTS = (
     Fault("output × 30", scale(30.0), layer="output", checks=("loss", "logits", "gain")),
@@ -166,8 +187,7 @@ def trials(
     widths: tuple[int, ...] = WIDTHS, seeds: int = 3, faults: tuple[Fault, ...] = FAULTS
 ) -> Iterator[Trial]:
     """Every fault in every network that it is meant for."""
-    sizes = product(widths, (1, 2, 5, 10, 20), ("tanh", "relu", "gelu", "selu", "identity"))
-    for width, depth, activation in sizes:
+    for width, (depth, activation) in product(widths, NETWORKS):
         network = CharacterMLP(27, hidden=(width,) * depth, activation=activation)
         for fault, seed in product(faults, range(seeds)):
             if depth not in fault.depths or activation not in fault.activations:
@@ -210,38 +230,74 @@ def shortcoming(trial: Trial, report: Report) -> str:
     return ""
 
 
-def infinite_statistic(width: int) -> tuple[Network, Parameters, dict[str, Any], str]:
-    """A batch-normalised network with an infinity among its statistics, and the layer it is in."""
+def infinite_statistic(width: int) -> str:
+    """What a report lacks of a batch-normalised network with an infinity among its statistics."""
+    contexts, targets = examples(256)
     network = CharacterMLP(27, hidden=(width,) * 3, normalisation="batch")
     parameters = dict(find_start("fanin")(network, jax.random.key(0)))
-    statistics = initial_statistics(network, parameters, examples(64)[0])
+    statistics = dict(initial_statistics(network, parameters, contexts))
     name = "hidden.1.normalisation.variance"
     statistics[name] = statistics[name].at[0].set(jnp.inf)
-    return network, parameters, statistics, "hidden.1"
+    report = diagnose(network, parameters, contexts, targets, statistics=statistics)
+    finite = report.check("finite")
+    if finite.verdict != "bad":
+        return "missed"
+    return "" if finite.layers == ("hidden.1",) and name in finite.text else f"said: {finite.text}"
 
 
-def main() -> None:
+def label_out_of_range(width: int) -> str:
+    """What is wrong with the answer to a label that no class has: it is to be an error."""
+    contexts, targets = examples(256)
+    network = CharacterMLP(27, hidden=(width,))
+    parameters = dict(find_start("fanin")(network, jax.random.key(0)))
+    try:
+        diagnose(network, parameters, contexts, np.where(np.arange(256) == 9, 27, targets))
+    except IndexRangeError as error:
+        return "" if "27" in str(error) else f"said: {error}"
+    return "missed"
+
+
+OTHERS: dict[str, Callable[[int], str]] = {
+    "infinity in a statistic": infinite_statistic,
+    "label out of range (an error)": label_out_of_range,
+}
+"""Faults that are not of parameters: each tries one network of a width."""
+
+
+def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--widths", nargs="*", type=int, default=WIDTHS)
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--page", type=Path, help="write the table into this page")
     asked = options.parse_args()
     contexts, targets = examples()
-    tried, right = Counter[str](), Counter[str]()
-    network = None
-    for trial in trials(tuple(asked.widths), asked.seeds):
-        if network is not None and trial.network != network:
-            jax.clear_caches()  # each network has programs of its own
-        network = trial.network
-        report = diagnose(trial.network, spoilt(trial), contexts, targets)
-        wrong = shortcoming(trial, report)
-        tried[trial.fault.name] += 1
-        right[trial.fault.name] += not wrong
+    tried, right = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
+
+    def count(name: str, width: int, what: object, wrong: str) -> None:
+        tried[name, width] += 1
+        right[name, width] += not wrong
         if wrong:
-            print(f"{trial}: {wrong}", flush=True)
-    print("\n| fault | planted | found, and the right layer named |\n|---|---|---|")
-    for name in tried:
-        print(f"| {name} | {tried[name]} | {right[name]} |")
+            print(f"{what}: {wrong}", flush=True)
+
+    for width in asked.widths:
+        for trial in trials((width,), asked.seeds):
+            report = diagnose(trial.network, spoilt(trial), contexts, targets)
+            count(trial.fault.name, width, trial, shortcoming(trial, report))
+        for name, attempt in OTHERS.items():
+            count(name, width, f"{name}, width {width}", attempt(width))
+        jax.clear_caches()  # each network has programs of its own
+    table = [f"| fault | {' | '.join(f'width {width}' for width in asked.widths)} |"]
+    table.append("|---" * (1 + len(asked.widths)) + "|")
+    for name in dict.fromkeys(name for name, _ in tried):
+        cells = (f"{right[name, width]} of {tried[name, width]}" for width in asked.widths)
+        table.append(f"| {name} | {' | '.join(cells)} |")
+    total = f"In all {tried.total():,} planted, {right.total():,} found with the right layer named."
+    text = "\n".join([*table, "", total])
+    print(text)
+    if asked.page:
+        put_part(asked.page, "planted faults", text)
+    return 0 if right == tried else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
