@@ -23,7 +23,7 @@ from fanin.networks import CharacterMLP
 from fanin.starts import find_start
 
 # In each the output is near-uniform: a gain of 0.1 on its fan-in.
-STARTS = ("fanin", "lsuv:output=0.1", "orthogonal:gain=forward,output=0.1")
+STARTS = ("fanin", "lsuv", "orthogonal:gain=forward,output=0.1")
 ACTIVATIONS = ("identity", "tanh", "relu", "gelu", "silu", "selu")
 DEPTHS = (1, 2, 5)
 

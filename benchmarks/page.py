@@ -1,4 +1,4 @@
-"""Parts of a page that commands write, each between a comment that names it and one that ends it."""
+"""Parts of a page that commands write, each from a comment with its name to one that ends it."""
 
 import re
 from pathlib import Path

@@ -41,4 +41,5 @@ def judge(
         choices=choices(case, write_choice) if finite else (),
         expected_loss=expected_loss(recording.loss),
         subject=subject,
+        write=write,
     )

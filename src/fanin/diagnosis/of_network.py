@@ -1,7 +1,7 @@
 """`diagnose` for networks of fanin's: measure, judge, prescribe, and put right on request."""
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -81,7 +81,7 @@ class NetworkSubject:
             recording,
             nonlinearities(self.network),
             thresholds=self.thresholds,
-            subject=self,
+            subject=replace(self, parameters=mended.parameters, statistics=mended.statistics),
             write=partial(mending.code, statistics=mended.statistics),
             write_choice=mending.choice_code,
         )
@@ -95,11 +95,12 @@ class NetworkSubject:
     def given(self, mended: Mended) -> Parameters:
         return mended.parameters
 
-    def mend_(self, prescriptions: tuple[Prescription, ...]) -> None:
+    def mend_(self, prescriptions: tuple[Prescription, ...]) -> Mended:
         """Raises ReportError where the mappings that were given cannot be changed."""
         mended = self.mended(prescriptions)
         _update(self.parameters, mended.parameters)
         _update(self.statistics, mended.statistics)
+        return Mended(self.parameters, self.statistics)
 
 
 def _update(own: Mapping[str, Any], new: Mapping[str, Any]) -> None:

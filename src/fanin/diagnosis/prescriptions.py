@@ -13,8 +13,19 @@ from fanin.diagnosis.report import Action, Check, Prescription
 OUTPUT_GAIN = 0.1
 """Near-uniform output: logits of a tenth of what the last hidden layer gives, at any width."""
 
-# A factor nearer to 1 than this would not be worth a change.
-_WORTH = 0.05
+WORTH = 0.05
+"""A factor nearer to 1 than this would not be worth a change."""
+
+SCALE_CHECKS = (
+    "loss",
+    "logits",
+    "saturation",
+    "gain",
+    "input scale",
+    "gradients",
+    "examples",
+)
+"""The checks that ask for other scales."""
 
 Writer = Callable[[Prescription], str]
 """Writes the code of a prescription for one framework."""
@@ -28,6 +39,7 @@ def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Presc
         if check.verdict == "good":
             continue
         for made in _RULES.get(check.name, _nothing)(case, check):
+            made = _once_for_all(case, made)
             key = (made.parameter, made.action)
             asked = found[key].checks if key in found else ()
             kept = found.get(key, made)
@@ -37,6 +49,19 @@ def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Presc
     places = {own.name: place for place, own in enumerate(case.recording.parameters)}
     kept.sort(key=lambda p: (places.get(p.parameter, len(places)), _ORDER.index(p.action)))
     return tuple(replace(p, code=write(p)) for p in kept)
+
+
+def _once_for_all(case: Case, made: Prescription) -> Prescription:
+    """A change of a tied parameter under the name of the first, saying whose it is besides."""
+    own = case.parameters.get(made.parameter)
+    if own is None:
+        return made
+    first = own.tied_to or own.name
+    others = [each.name for each in case.recording.parameters if each.tied_to == first]
+    if not others:
+        return made
+    shared = f"{made.reason} (one array with {', '.join({first, *others} - {made.parameter})})"
+    return replace(made, parameter=first, reason=shared)
 
 
 # A scale that was measured holds for the entries as they are; what is drawn afresh has its own.
@@ -69,18 +94,23 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     return _scaled(layer, wanted / layer.gain, target, reason, check)
 
 
+def scale_prescription(
+    parameter: str, layer: Layer, factor: float, target: str, reason: str, checks: tuple[str, ...]
+) -> Prescription:
+    """A parameter of a layer multiplied by a number."""
+    # The number that is shown is the one that is used.
+    factor = float(f"{factor:.4g}")
+    change = f"× {factor:g}, {target}"
+    made = _prescription(parameter, layer, "scale", "", change, reason, factor)
+    return replace(made, checks=checks)
+
+
 def _scaled(
     layer: Layer, factor: float, target: str, reason: str, check: str
 ) -> list[Prescription]:
-    if abs(math.log(factor)) < _WORTH or layer.weight is None:
+    if abs(math.log(factor)) < WORTH or layer.weight is None:
         return []
-    # The number that is shown is the one that is used.
-    factor = float(f"{factor:.4g}")
-    return [
-        _prescription(
-            layer.weight, layer, "scale", check, f"× {factor:g}, {target}", reason, factor
-        )
-    ]
+    return [scale_prescription(layer.weight, layer, factor, target, reason, (check,))]
 
 
 def _prescription(

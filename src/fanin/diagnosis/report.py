@@ -1,8 +1,7 @@
 """The judgement of a recording as a value: verdict, checks, predictions, prescriptions."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -128,8 +127,8 @@ class Subject(Protocol):
         """The part of such a copy that a user gives: parameters by name, or a module."""
         ...
 
-    def mend_(self, prescriptions: "tuple[Prescription, ...]") -> None:
-        """Make these changes in place."""
+    def mend_(self, prescriptions: "tuple[Prescription, ...]") -> Any:
+        """Make these changes in place; returns what `diagnose` takes."""
         ...
 
     def diagnose(self, mended: Any) -> "Report":
@@ -152,6 +151,10 @@ class Report:
     expected_loss: Number = None
     """of a guess that gives every class the same chance: log V"""
     subject: Subject | None = field(default=None, repr=False)
+    write: Callable[[Prescription], str] | None = field(default=None, repr=False)
+    """writes a change as code of the recording's framework"""
+    _latest: "tuple[Any, Report] | None" = field(default=None, init=False, repr=False)
+    _fixed_in_place: bool = field(default=False, init=False, repr=False)
 
     @property
     def verdict(self) -> Verdict:
@@ -165,28 +168,82 @@ class Report:
     @property
     def after(self) -> "Report | None":
         """The report of the network as prescribed, once `fixed` or `fix_` has measured it."""
-        return self.__dict__.get("_measured_again", (None, None))[1]
+        return None if self._latest is None else self._latest[1]
 
-    def fixed(self) -> Any:
+    def fixed(self, *, data_driven: bool = False, biases: bool = False) -> Any:
         """A copy of what was diagnosed (parameters by name, a module) with all prescriptions
-        applied; measured again, see `after`."""
+        applied; measured again, see `after`. The options are those of `prescribed`."""
+        self._mend(data_driven, biases)
         return self._subject().given(self.mended)
+
+    def prescribed(
+        self, *, data_driven: bool = False, biases: bool = False
+    ) -> tuple[Prescription, ...]:
+        """The changes that `fixed` and `fix_` make with these options.
+
+        `data_driven`: scales are measured layer by layer, in order of execution, and not computed.
+        Biases are left alone but for those that a verdict is about; with `biases`, those of every
+        layer that a verdict names are set to zero.
+        """
+        made = self.prescriptions
+        if biases:
+            made = (*made, *self._zero_biases(made))
+        if data_driven:
+            subject = self._subject()
+
+            def measure(changes: tuple[Prescription, ...]) -> Recording:
+                return subject.diagnose(subject.mended(changes)).recording
+
+            from fanin.diagnosis.by_measurement import by_measurement
+
+            return by_measurement(replace(self, prescriptions=made), measure)
+        return made
 
     @property
     def mended(self) -> Any:
         """That copy with all that goes with it, as running statistics do."""
-        return self._measured_again[0]
+        if self._latest is None:
+            self._mend(False, False)
+        assert self._latest is not None
+        return self._latest[0]
 
-    def fix_(self) -> "Report":
-        """Apply all prescriptions in place; returns the report after them."""
-        after = self._measured_again[1]
-        self._subject().mend_(self.prescriptions)
+    def fix_(self, *, data_driven: bool = False, biases: bool = False) -> "Report":
+        """Apply all prescriptions in place; returns the report after them.
+
+        Raises ReportError the second time: what was measured is no more.
+        """
+        if self._fixed_in_place:
+            raise ReportError("this network has been put right; diagnose it again")
+        subject, made = self._subject(), self.prescribed(data_driven=data_driven, biases=biases)
+        mended = subject.mend_(made)
+        self.__dict__.update(_latest=(mended, subject.diagnose(mended)), _fixed_in_place=True)
+        after = self.after
+        assert after is not None
         return after
 
-    @cached_property
-    def _measured_again(self) -> "tuple[Any, Report]":
-        mended = self._subject().mended(self.prescriptions)
-        return mended, self._subject().diagnose(mended)
+    def _mend(self, data_driven: bool, biases: bool) -> None:
+        if self._fixed_in_place:
+            raise ReportError("this network has been put right in place; diagnose it again")
+        subject, made = self._subject(), self.prescribed(data_driven=data_driven, biases=biases)
+        mended = subject.mended(made)
+        self.__dict__["_latest"] = (mended, subject.diagnose(mended))
+
+    def _zero_biases(self, made: tuple[Prescription, ...]) -> list[Prescription]:
+        changed = {each.parameter for each in made if not each.units}
+        named = {name for each in self.checks if each.verdict != "good" for name in each.layers}
+        found: list[Prescription] = []
+        for layer in self.recording.layers:
+            bias = next((own for own in layer.parameters if own.name == layer.bias), None)
+            if bias is None or layer.name not in named or not bias.data.second_moment:
+                continue
+            name = bias.tied_to or bias.name
+            if name not in changed:
+                reason = "biases of the layers that a verdict names were asked to be zero"
+                zero = Prescription(
+                    name, layer.name, "zero", None, (), "set to 0", "", reason, ("biases",)
+                )
+                found.append(replace(zero, code=self.write(zero) if self.write else ""))
+        return found
 
     def _subject(self) -> Subject:
         if self.subject is None:
