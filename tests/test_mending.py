@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from benchmarks.planted_faults import FAULTS, Trial, examples, spoilt
+
 from fanin.diagnosis.of_network import diagnose
 from fanin.diagnosis.report import ReportError
 from fanin.networks import CharacterMLP, initial_statistics
