@@ -14,6 +14,7 @@ from fanin.diagnosis.recorder import nonlinearities, record
 from fanin.errors import ShapeError
 from fanin.networks import Bigram, CharacterMLP, initial_statistics
 from fanin.starts import find_start
+from fanin.training.optimiser import Optimiser
 
 TANH = CharacterMLP(27, hidden=(12, 8))
 RELU = CharacterMLP(27, hidden=(24,) * 5, activation="relu")
@@ -141,6 +142,23 @@ def test_parameters_have_their_ratios(recording, parameters, by_hand):
         ratio = math.sqrt((slope**2).mean() / (data**2).mean())
         assert own.gradient_to_data == pytest.approx(ratio, rel=1e-3)
         assert own.update_to_data == pytest.approx(math.log10(0.2 * ratio), abs=1e-3)
+
+
+def test_updates_are_those_of_the_optimiser_that_was_asked_for(parameters, examples):
+    adam = record(TANH, parameters, *examples, learning_rate=0.01, optimiser=Optimiser("adam"))
+    assert adam.optimiser == "adam"
+    for own in adam.parameters:
+        # Adam's first step is the learning rate in each entry that has a gradient.
+        size = math.sqrt(own.data.second_moment)
+        assert own.update_to_data == pytest.approx(math.log10(0.01 / size), abs=0.02)
+    decayed = Optimiser("sgd", weight_decay=1.0)
+    plain, decayed = (
+        record(TANH, parameters, *examples, optimiser=each).layer("hidden.1").parameters[0]
+        for each in (Optimiser(), decayed)
+    )
+    together = math.sqrt(decayed.gradient_to_data**2 + 1)
+    assert decayed.update_to_data == pytest.approx(math.log10(0.1 * together), abs=0.02)
+    assert plain.update_to_data < decayed.update_to_data
 
 
 def test_the_loss_and_what_the_logits_are(recording, by_hand):

@@ -10,10 +10,11 @@ from jaxtyping import Integer
 
 from fanin.diagnosis import mending
 from fanin.diagnosis.judge import judge
-from fanin.diagnosis.recorder import nonlinearities, record
+from fanin.diagnosis.recorder import PLAIN, nonlinearities, record
 from fanin.diagnosis.report import Prescription, Report, ReportError
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
 from fanin.networks import Network, Parameters, Statistics
+from fanin.training.optimiser import Optimiser
 
 EXAMPLES = 4096
 """At most so many examples are measured; at least 1,024 tell dead units from unlucky ones."""
@@ -27,13 +28,15 @@ def diagnose(
     *,
     statistics: Statistics | None = None,
     learning_rate: float = 0.1,
+    optimiser: Optimiser = PLAIN,
     thresholds: Thresholds = THRESHOLDS,
 ) -> Report:
     """Tell before the first step whether a network will learn, why not, and what to do.
 
     Of more than 4,096 examples that many are measured, evenly spaced; give 1,024 or more. Batch
     normalisation works with their own moments, as in the first step; `statistics`, where given,
-    are checked for values that are not finite. Raises ShapeError for arrays that do not fit, and
+    are checked for values that are not finite. `learning_rate` and `optimiser` are for the size of
+    the first update. Raises ShapeError for arrays that do not fit, and
     IndexRangeError for symbols or targets out of range, before anything is computed.
     """
     contexts, targets = np.asarray(contexts), np.asarray(targets)
@@ -41,7 +44,14 @@ def diagnose(
         some = np.linspace(0, len(targets) - 1, EXAMPLES).astype(np.int64)
         contexts, targets = contexts[some], targets[some]
     subject = NetworkSubject(
-        network, parameters, contexts, targets, statistics or {}, learning_rate, thresholds
+        network,
+        parameters,
+        contexts,
+        targets,
+        statistics or {},
+        learning_rate,
+        optimiser,
+        thresholds,
     )
     return subject.diagnose(Mended(parameters, subject.statistics))
 
@@ -66,6 +76,7 @@ class NetworkSubject:
     targets: np.ndarray
     statistics: Statistics
     learning_rate: float
+    optimiser: Optimiser
     thresholds: Thresholds
 
     def diagnose(self, mended: Mended) -> Report:
@@ -76,6 +87,7 @@ class NetworkSubject:
             self.targets,
             statistics=mended.statistics,
             learning_rate=self.learning_rate,
+            optimiser=self.optimiser,
         )
         return judge(
             recording,

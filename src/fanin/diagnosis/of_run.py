@@ -28,6 +28,7 @@ def diagnose_run(run: Run, *, examples: int = EXAMPLES) -> Report:
         training.targets[some],
         statistics=run.state.statistics,
         learning_rate=run.options.rate,
+        optimiser=run.options.update_rule,
     )
 
 

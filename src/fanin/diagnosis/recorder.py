@@ -1,8 +1,11 @@
 """Recording a network of fanin's: one forward and backward pass, measured where it was computed."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Integer
@@ -21,14 +24,18 @@ from fanin.diagnosis.measurements import (
 )
 from fanin.diagnosis.outline import Outline, name_of, outline
 from fanin.diagnosis.packing import Packed, fetch, packed
-from fanin.diagnosis.recording import Layer, Recording
+from fanin.diagnosis.recording import Layer, Number, Recording
 from fanin.diagnosis.streams import shared_streams
 from fanin.errors import ShapeError
 from fanin.networks import Network, Parameters, Pass, Statistics, as_values
 from fanin.networks.activations import nonlinearity_of
 from fanin.theory import Nonlinearity
+from fanin.training.optimiser import Optimiser
 
 FlatEnds = tuple[float | None, float | None]
+
+PLAIN = Optimiser()
+"""Gradient descent, without momentum and decay."""
 
 
 def record(
@@ -39,12 +46,14 @@ def record(
     *,
     statistics: Statistics | None = None,
     learning_rate: float = 0.1,
+    optimiser: Optimiser = PLAIN,
 ) -> Recording:
     """Measure a network over these examples, all of them at once.
 
     `statistics` are checked for values that are not finite, and otherwise not used: batch
     normalisation works with the batch's own moments, as in the first step of training. The updates
-    are those of plain gradient descent at `learning_rate`. Raises ShapeError for arrays that do
+    are those of the first step of `optimiser` at `learning_rate`, which is taken on paper only.
+    Raises ShapeError for arrays that do
     not fit, and IndexRangeError for symbols or targets out of range, before the pass.
     """
     contexts, targets = np.asarray(contexts), np.asarray(targets)
@@ -54,6 +63,10 @@ def record(
     loss = logits.softmax_cross_entropy(targets)
     evaluation = evaluate(loss)
     gradients = {name: evaluation.gradient[value] for name, value in values.items()}
+    updates: dict[str, Number] = {}
+    if optimiser != PLAIN:
+        sizes = jax.device_get(_update_sizes(optimiser, dict(parameters), gradients))
+        updates = {name: learning_rate * float(size) for name, size in sizes.items()}
     outlines, known = outline(network), nonlinearities(network)
     ends: list[FlatEnds] = [
         (None, None) if o.nonlinearity is None else flat_ends(known[name_of(o.nonlinearity) or ""])
@@ -91,7 +104,7 @@ def record(
         layers[each.name] = assembly.layer(
             described,
             numbers,
-            _facts(each, of_parameters, parameters, gradients),
+            _facts(each, of_parameters, parameters, updates),
             flat_ends=at,
             gradient_scale=float(len(targets)),
             learning_rate=learning_rate,
@@ -116,6 +129,7 @@ def record(
             }
         ),
         learning_rate=learning_rate,
+        optimiser=optimiser.name,
     )
 
 
@@ -151,6 +165,17 @@ def _parameter(
         data, gradient = data.T, None if gradient is None else gradient.T
     probe = np.random.default_rng(data.shape[0]).standard_normal(data.shape[0], np.float32)
     return measurements.parameter(data, gradient, probe, careful)._replace(prefix=prefix)
+
+
+@partial(jax.jit, static_argnums=0)
+def _update_sizes(
+    optimiser: Optimiser, parameters: dict[str, Array], gradients: dict[str, Array]
+) -> dict[str, Array]:
+    """Root mean square of each parameter's first update, for a learning rate of 1."""
+    rule = optimiser.transformation()
+    updates: Any
+    updates, _ = rule.update(gradients, rule.init(parameters), parameters)
+    return {name: jnp.sqrt(jnp.mean(update**2)) for name, update in updates.items()}
 
 
 @packed
@@ -216,7 +241,7 @@ def _facts(
     each: Outline,
     measured: dict[str, ParameterMeasures],
     parameters: Parameters,
-    gradients: dict[str, Any],
+    updates: dict[str, Number],
 ) -> tuple[ParameterFacts, ...]:
     def columns(array: Any) -> Any:
         return array.T if each.kind == "embedding" else array
@@ -228,6 +253,7 @@ def _facts(
             role=own.role,
             measures=measured[own.name],
             columns=columns(parameters[own.name]) if len(own.shape) == 2 else None,
+            update=updates.get(own.name),
         )
         for own in each.parameters
     )
