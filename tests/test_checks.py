@@ -1,0 +1,172 @@
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from benchmarks.planted_faults import examples
+
+from fanin.diagnosis.checks import CHECKS
+from fanin.diagnosis.judge import judge
+from fanin.diagnosis.of_network import diagnose
+from fanin.diagnosis.recorder import nonlinearities, record
+from fanin.diagnosis.report import VERDICTS
+from fanin.diagnosis.thresholds import THRESHOLDS, Limit
+from fanin.networks import CharacterMLP
+from fanin.starts import find_start
+
+NETWORK = CharacterMLP(27, hidden=(40, 40))
+RUNAWAY = CharacterMLP(27, hidden=(100,) * 12, activation="gelu")
+KNOWN = nonlinearities(NETWORK)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return examples()
+
+
+@pytest.fixture(scope="module")
+def recording(data):
+    return record(NETWORK, started("fanin"), *data)
+
+
+def started(start, network=NETWORK, seed=0):
+    return dict(find_start(start)(network, jax.random.key(seed)))
+
+
+def with_layer(recording, name, **fields):
+    layers = (replace(each, **fields) if each.name == name else each for each in recording.layers)
+    return replace(recording, layers=tuple(layers))
+
+
+def test_a_limit_has_two_sides_and_three_verdicts():
+    limit = Limit(below=(0.5, 0.1), above=(2.0, 10.0))
+    values = (0.05, 0.3, 0.5, 1.0, 2.0, 5.0, 11.0, None)
+    verdicts = ["bad", "suspect", "good", "good", "good", "suspect", "bad", "good"]
+    assert [limit.verdict(value) for value in values] == verdicts
+    assert (limit.low, limit.high) == (0.5, 2.0)
+    assert (Limit().low, Limit().high, Limit().verdict(1e9)) == (None, None, "good")
+
+
+def test_every_threshold_has_its_reason():
+    for name, limit in vars(THRESHOLDS).items():
+        assert len(limit.why) > 20, name
+        assert limit.below or limit.above, name
+
+
+def test_a_healthy_network_is_good_and_says_what_was_looked_at(recording):
+    report = judge(recording, KNOWN)
+    assert report.verdict == "good"
+    assert len(report.checks) == len(CHECKS)
+    for check in report.checks:
+        assert check.text.endswith(".")
+        assert check.source
+        assert check.layers == ()
+    assert report.prescriptions == report.choices == ()
+    assert report.check("loss").expected == pytest.approx(math.log(27))
+
+
+def test_the_worst_comes_first(data):
+    report = diagnose(NETWORK, started("normal"), *data)
+    places = [VERDICTS.index(check.verdict) for check in report.checks]
+    assert places == sorted(places, reverse=True)
+    assert report.verdict == report.checks[0].verdict == "bad"
+    assert report.verdict_of("hidden.0") == "bad"
+    assert report.verdict_of("embedding") == "good"
+
+
+def test_thresholds_can_be_changed(recording):
+    strict = replace(THRESHOLDS, saturation=Limit(above=(0.0001, 0.5), why="as a trial"))
+    check = judge(recording, KNOWN, thresholds=strict).check("saturation")
+    assert check.verdict == "suspect"
+    assert judge(recording, KNOWN).check("saturation").verdict == "good"
+    assert check.high == 0.0001
+
+
+def test_a_zero_output_layer_is_no_fault(data):
+    parameters = started("fanin")
+    parameters["output.weight"] = jnp.zeros_like(parameters["output.weight"])
+    report = diagnose(NETWORK, parameters, *data)
+    assert report.check("symmetry").verdict == "good"
+    assert report.loss == pytest.approx(math.log(27), rel=1e-6)
+
+
+def test_wide_logits_are_the_fault_of_what_made_them_wide(data):
+    by_output = started("fanin")
+    by_output["output.weight"] = by_output["output.weight"] * 100
+    network = replace(NETWORK, activation="identity")
+    by_hidden = started("fanin", network)
+    by_hidden["hidden.1.weight"] = by_hidden["hidden.1.weight"] * 100
+    for network, parameters, layer in (
+        (NETWORK, by_output, "output"),
+        (network, by_hidden, "hidden.1"),
+    ):
+        report = diagnose(network, parameters, *data)
+        for name in ("loss", "logits"):
+            assert report.check(name).verdict == "bad"
+            assert report.check(name).layers == (layer,)
+
+
+def test_where_values_are_not_finite_nothing_else_is_judged(data):
+    parameters = started("fanin")
+    weight = parameters["hidden.1.weight"]
+    parameters["hidden.1.weight"] = weight.at[0, 0].set(jnp.nan)
+    report = diagnose(NETWORK, parameters, *data)
+    assert [check.name for check in report.checks] == ["finite", "streams"]
+    assert report.check("finite").layers == ("hidden.1",)
+    assert "hidden.1.weight" in report.check("finite").text
+    assert report.loss is None
+
+
+def test_what_was_not_measured_is_not_judged(recording):
+    bare = with_layer(recording, "hidden.1", saturation=None, between=None, gradient=None)
+    report = judge(replace(bare, loss=None), KNOWN)
+    names = {check.name for check in report.checks}
+    assert not names & {"loss", "logits", "gradients", "examples"}
+    assert {"saturation", "gain", "symmetry"} <= names  # of the other layers
+    assert report.verdict == "good"
+
+
+def test_an_activation_without_theory_is_judged_without_it(recording):
+    report = judge(recording, {})
+    assert report.verdict == "good"
+    assert report.check("saturation").expected is None
+
+
+def test_saturation_and_its_share_are_told(recording):
+    layer = recording.layer("hidden.0")
+    wide = replace(layer.saturation, low_share=0.35, high_share=0.4)
+    check = judge(with_layer(recording, "hidden.0", saturation=wide), KNOWN).check("saturation")
+    assert (check.verdict, check.value) == ("bad", 0.75)
+    assert "75.0%" in check.text
+    assert "hidden.0" in check.layers
+
+
+def test_deep_gelu_runs_away_and_the_report_says_why(data):
+    parameters = started("fan-in:gain=2", RUNAWAY)
+    report = diagnose(RUNAWAY, parameters, *data)
+    layers = report.recording.layers[1:-1]
+    moments = [layer.preactivation.second_moment for layer in layers]
+    assert moments[-1] > 100 * moments[1]
+    check = report.check("gradients")
+    assert check.verdict == "bad"
+    assert "With gelu the second moment's own map has the slope" in check.text
+    assert "above 1, so deviations grow from layer to layer whatever the gain" in check.text
+    assert report.choices[0].name.endswith("normalisation")
+
+
+def test_copies_and_shared_streams_name_their_layers(recording):
+    copied = with_layer(recording, "hidden.1", copies=((1, 4),), twins=((1, 4),))
+    check = judge(copied, KNOWN).check("symmetry")
+    assert (check.verdict, check.layers) == ("suspect", ("hidden.1",))
+    assert "1 = 4" in check.text
+    assert "stay one" in check.text
+    assert judge(recording, KNOWN).check("streams").value == 0.0
+
+
+def test_large_first_updates_are_told(recording):
+    layer = recording.layer("hidden.0")
+    own = tuple(replace(each, update_to_data=1.0) for each in layer.parameters)
+    check = judge(with_layer(recording, "hidden.0", parameters=own), KNOWN).check("updates")
+    assert (check.verdict, check.layers) == ("bad", ("hidden.0",))
+    assert "learning rate 0.1" in check.text
