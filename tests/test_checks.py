@@ -94,12 +94,12 @@ def test_a_zero_output_layer_is_no_fault(data):
 def test_wide_logits_are_the_fault_of_what_made_them_wide(data):
     by_output = started("fanin")
     by_output["output.weight"] = by_output["output.weight"] * 100
-    network = replace(NETWORK, activation="identity")
-    by_hidden = started("fanin", network)
+    linear = replace(NETWORK, activation="identity")
+    by_hidden = started("fanin", linear)
     by_hidden["hidden.1.weight"] = by_hidden["hidden.1.weight"] * 100
     for network, parameters, layer in (
         (NETWORK, by_output, "output"),
-        (network, by_hidden, "hidden.1"),
+        (linear, by_hidden, "hidden.1"),
     ):
         report = diagnose(network, parameters, *data)
         for name in ("loss", "logits"):
