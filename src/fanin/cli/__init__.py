@@ -73,6 +73,11 @@ _DIFF_EXAMPLE = """Example:
   fanin diagnose --json > before.json       and after a change: > after.json
   fanin diff before.json after.json
 """
+_LAB_EXAMPLE = """Example:
+
+  fanin lab                                 the lesson on initialisation, live in the browser
+  fanin lab --edit                          the same as a notebook, its cells to be changed
+"""
 _EPILOGUE = (
     "Exit codes: 0; 1 where --fail-on says so; 2 for what you can mend (one message, nothing "
     "written); 70 for a fault of fanin's own; 130 after Ctrl-C."
@@ -94,6 +99,7 @@ app.command("fanin.cli.diff:diff", name="diff", help_prologue=_DIFF_EXAMPLE)
 app.command("fanin.cli.gain:gain", name="gain", help_prologue=_GAIN_EXAMPLE)
 app.command("fanin.cli.starts:starts", name="starts", help_prologue=_STARTS_EXAMPLE)
 app.command("fanin.cli.race:race", name="race", help_prologue=_RACE_EXAMPLE)
+app.command("fanin.cli.lab:lab", name="lab", help_prologue=_LAB_EXAMPLE)
 app.register_install_completion_command(
     help="Install completion for the shell in use (bash, zsh, fish)."
 )

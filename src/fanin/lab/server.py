@@ -1,0 +1,188 @@
+"""The lesson on a port of this machine, behind the guard: as a page, or as a notebook to edit."""
+
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, final
+
+from fanin.errors import OptionError
+from fanin.lab.guard import Guard
+from fanin.lab.presence import FOLDER_VARIABLE, Presence
+
+LESSON = Path(str(files("fanin.lab").joinpath("lesson.py")))
+COPY = Path("fanin_lesson.py")
+"""What `--edit` edits: a copy in the folder that one is in, kept from one time to the next."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@final
+@dataclass(frozen=True)
+class Place:
+    """Where the page is to be found."""
+
+    host: str
+    port: int
+    token: str
+
+    @property
+    def address(self) -> str:
+        """With the token, which is a password: who has it has the page."""
+        name = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        name = f"[{name}]" if ":" in name else name
+        return f"http://{name}:{self.port}/?access_token={self.token}"
+
+    @property
+    def is_open_to_others(self) -> bool:
+        return self.host not in _LOOPBACK
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    on_ready: Callable[[Place], object] = lambda place: None,
+    lesson: Path = LESSON,
+) -> None:
+    """Serve the lesson as a page until interrupted; `on_ready` is told where it is.
+
+    Raises OptionError for a host or port that cannot be listened on.
+    """
+    import marimo
+    import uvicorn
+
+    with _listening(host, port) as sockets, _presence() as presence:
+        place = Place(host, sockets.getsockname()[1], secrets.token_urlsafe(16))
+        built = marimo.create_asgi_app(token=place.token, quiet=True, html_head=_HEAD)
+        page: Any = built.with_app(path="", root=str(lesson)).build()
+        _follow_the_system_theme(page)
+        threading.Thread(target=_warm_up, daemon=True).start()
+        config = uvicorn.Config(
+            Guard(page, host=host, presence=presence),
+            log_level="error",
+            ws_ping_interval=1,
+            ws_ping_timeout=60,
+            timeout_graceful_shutdown=1,
+        )
+        on_ready(place)
+        uvicorn.Server(config).run(sockets=[sockets])
+
+
+def edit(
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    on_ready: Callable[[Place], object] = lambda place: None,
+    notebook: Path = COPY,
+) -> None:
+    """Serve a copy of the lesson as a notebook to edit, until interrupted.
+
+    Who may edit runs Python as this user. Raises OptionError as `serve`, and where the copy cannot
+    be written.
+    """
+    from marimo._cli.cli import main
+    from marimo._server import start
+
+    with _listening(host, port) as sockets:
+        place = Place(host, sockets.getsockname()[1], secrets.token_urlsafe(16))
+    copy_lesson(notebook)
+    with _presence() as presence:
+        build = start.create_starlette_app
+
+        def guarded(**settings: Any) -> Any:
+            app = build(**settings)
+            app.add_middleware(Guard, host=host, presence=presence)  # the last added is outermost
+            return app
+
+        start.create_starlette_app = guarded
+        on_ready(place)
+        options = f"--headless --skip-update-check --no-sandbox --token --host {host}".split()
+        main(
+            ["--quiet", "edit", str(notebook), *options]
+            + ["--port", str(place.port), "--token-password", place.token],
+            standalone_mode=False,
+        )
+
+
+def copy_lesson(notebook: Path) -> None:
+    """Make the copy that is edited, unless it is there. Raises OptionError, naming the path."""
+    if notebook.exists():
+        return
+    text = LESSON.read_text(encoding="utf-8")
+    style = str(LESSON.with_name("lesson.css"))
+    try:
+        notebook.write_text(text.replace('"lesson.css"', repr(style)), encoding="utf-8")
+    except OSError as error:
+        raise OptionError(
+            f"{notebook}: the copy of the lesson to edit cannot be written: {error.strerror}; "
+            "go to a folder of yours first"
+        ) from None
+
+
+def open_browser(place: Place) -> None:
+    """Opens the page in the user's browser, once it answers."""
+
+    def when_ready() -> None:
+        for _ in range(100):
+            with socket.socket() as probe:
+                probe.settimeout(0.2)
+                if probe.connect_ex(("127.0.0.1", place.port)) == 0:
+                    break
+        webbrowser.open(place.address)
+
+    threading.Thread(target=when_ready, daemon=True).start()
+
+
+@contextmanager
+def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
+    if port is not None and not 0 < port < 2**16:
+        raise OptionError(f"--port is from 1 to 65535; found {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port or 0))
+        except OSError as error:
+            raise OptionError(
+                f"{host}:{port or ''} cannot be listened on: {error.strerror}; leave --port out "
+                "for one that is free, and --host for this machine alone"
+            ) from None
+        yield listening
+
+
+@contextmanager
+def _presence() -> Iterator[Presence]:
+    folder = tempfile.mkdtemp(prefix="fanin-lab-")
+    os.environ[FOLDER_VARIABLE] = folder
+    try:
+        yield Presence(Path(folder))
+    finally:
+        del os.environ[FOLDER_VARIABLE]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_HEAD = '<meta name="color-scheme" content="light dark">'
+
+
+def _follow_the_system_theme(page: Any) -> None:
+    # marimo's own default is light, whatever the system says.
+    for route in page.routes:
+        state = route.app.state
+        state.config_manager = state.config_manager.with_overrides({"display": {"theme": "system"}})
+
+
+def _warm_up() -> None:
+    """What every tab needs, loaded while the browser is still opening."""
+    from fanin.lab import warm_up
+
+    warm_up()
