@@ -11,10 +11,20 @@ from fanin.lab.deep import (
     expected_signals,
     measured_signals,
 )
+from fanin.lab.deep_pictures import DepthPictures, by_layer
 from fanin.lab.formula import activation_of_formula
-from fanin.lab.layout import columns, complaint, controls, figure, table, wide
+from fanin.lab.layout import columns, complaint, controls, figure, stack, table, wide
 from fanin.lab.pictures import Chart, Letters, SaturationMap, bars, categories, dots, line
 from fanin.lab.racing import LiveRace
+from fanin.lab.showing import (
+    different_units,
+    gains_of,
+    names,
+    output_histogram,
+    root_mean_square,
+    show_units,
+)
+from fanin.lab.starting import scaled, started, with_equal_units
 from fanin.lab.training import LiveTraining
 from fanin.lab.within import Within, within
 from fanin.lab.wording import said, uploaded_words
@@ -22,6 +32,7 @@ from fanin.lab.wording import said, uploaded_words
 __all__ = [
     "Chart",
     "DeepSignals",
+    "DepthPictures",
     "Letters",
     "LiveRace",
     "LiveTraining",
@@ -29,35 +40,31 @@ __all__ = [
     "Within",
     "activation_of_formula",
     "bars",
+    "by_layer",
     "categories",
     "code",
     "columns",
     "complaint",
     "controls",
+    "different_units",
     "dots",
     "expected_correlations",
     "expected_signals",
     "figure",
+    "gains_of",
     "line",
     "measured_signals",
+    "names",
+    "output_histogram",
+    "root_mean_square",
     "said",
+    "scaled",
+    "show_units",
+    "stack",
+    "started",
     "table",
     "uploaded_words",
     "wide",
+    "with_equal_units",
     "within",
 ]
-
-
-def warm_up() -> None:
-    """Load and compile what the lesson begins with, so that its first reader need not wait."""
-    import fanin
-
-    options = fanin.TrainingOptions(schedule="constant")
-    sizes = {"embedding": 3, "block": 4, "hidden": (100,)}
-    run = fanin.prepare(start="normal", options=options, **sizes)
-    within(
-        run.network,
-        run.state.parameters,
-        run.corpus.train.contexts[:1024],
-        run.corpus.train.targets[:1024],
-    )

@@ -8,8 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from fanin.errors import OptionError
-from fanin.theory import Activation, Linear, Nonlinearity, NoTheory, Signal
-from fanin.theory import gradient_moments, propagate
+from fanin.theory import (
+    Activation,
+    Linear,
+    Nonlinearity,
+    NoTheory,
+    Signal,
+    gradient_moments,
+    propagate,
+)
 
 DEEPEST = 24
 WIDTH = 200
@@ -75,7 +82,7 @@ def expected_signals(activation: Nonlinearity, gain: float, depth: int) -> DeepS
 
 @lru_cache(maxsize=256)
 def expected_correlations(activation: Nonlinearity, gain: float) -> Float[np.ndarray, " layers"]:
-    """The correlations of `DEEPEST` layers by theory, of which a shallower network has the first."""
+    """The correlations of `DEEPEST` layers by theory; a shallower network has the first of them."""
     first = Signal.correlated(ALIKE)
     through = propagate((Linear(gain**2), Activation(activation)) * DEEPEST, first)
     found = [ALIKE]

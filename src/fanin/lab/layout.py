@@ -6,6 +6,12 @@ from typing import Any
 import marimo
 
 
+def stack(*pieces: Any) -> marimo.Html:
+    """Pieces under one another, as paragraphs follow paragraphs."""
+    inside = "".join(marimo.as_html(each).text for each in pieces)
+    return marimo.Html(f'<div class="stack">{inside}</div>')
+
+
 def controls(*elements: Any, legend: str) -> marimo.Html:
     """Controls side by side, under one another where there is no room, as a group with a name."""
     inside = "".join(f'<div class="control">{marimo.as_html(each).text}</div>' for each in elements)

@@ -6,19 +6,10 @@ app = marimo.App(width="full", app_title="How to start a neural network", css_fi
 
 @app.cell(hide_code=True)
 def _():
-    import math
-    from dataclasses import replace
-
-    import jax
     import marimo as mo
-    import numpy as np
-
-    import fanin
-    from fanin import lab, theory
-    from fanin.lab import controls, figure
 
     as_program = mo.app_meta().mode == "script"
-    return as_program, controls, fanin, figure, jax, lab, math, mo, np, replace, theory
+    return as_program, mo
 
 
 @app.cell(hide_code=True)
@@ -63,21 +54,33 @@ trained, not a film of one. Every random number comes from a seed that you can s
 
 
 @app.cell(hide_code=True)
+def _():
+    import math
+    from dataclasses import replace
+
+    import numpy as np
+
+    import fanin
+    from fanin import lab, theory
+    from fanin.lab import controls, figure
+
+    return controls, fanin, figure, lab, math, np, replace, theory
+
+
+@app.cell(hide_code=True)
 def _(lab, mo):
     file = mo.ui.file(filetypes=[".txt"], kind="button", label="Your own list: one word a line")
     seed = mo.ui.number(0, 2**32 - 1, value=0, step=1, label="seed", debounce=True)
-    mo.vstack(
-        [
-            mo.md(
-                r"""
+    lab.stack(
+        mo.md(
+            r"""
 ## <span class="number" id="names">1</span>The names
 
 The network's work is to make up given names. It is shown names letter by letter and guesses each
 letter from the few before it; once it guesses well, it can be left to go on alone.
 """
-            ),
-            lab.controls(file, seed, legend="words and chance"),
-        ]
+        ),
+        lab.controls(file, seed, legend="words and chance"),
     )
     return file, seed
 
@@ -110,17 +113,15 @@ def _(controls, mo):
         show_value=True,
         debounce=True,
     )
-    mo.vstack(
-        [
-            mo.md(
-                r"""
+    lab.stack(
+        mo.md(
+            r"""
 The hyper-parameters of the whole page. Change one and everything below follows: each symbol
 becomes `embedding` numbers, `block` symbols are read to guess the next, one layer of `hidden` tanh
 units weighs them, and each step of training looks at `batch` examples.
 """
-            ),
-            controls(embedding, block, hidden, batch, rate, legend="hyper-parameters"),
-        ]
+        ),
+        controls(embedding, block, hidden, batch, rate, legend="hyper-parameters"),
     )
     return batch, block, embedding, hidden, rate
 
@@ -172,23 +173,21 @@ def _(V, corpus, lab, mo, network, np):
         (p.name, " × ".join(map(str, p.shape)), f"{int(np.prod(p.shape)):,}")
         for p in network.parameters
     ]
-    mo.vstack(
-        [
-            mo.md(
-                f"""
+    lab.stack(
+        mo.md(
+            f"""
 There are **{len(corpus.words.words):,}** words ({corpus.words.source}) of **{V - 1}** different
 symbols; with the boundary `·`, which stands before and after every word, the vocabulary has
 **V = {V}**. The word *{_word}* gives these examples. Eight words in ten are for training; the dev
 words tell whether what was learnt holds for others, and the test words are left alone until the
 end. The network has **{network.parameter_count:,}** numbers to learn.
 """
-            ),
-            lab.columns(
-                lab.table(_rows, ("context", "next")),
-                lab.table(_counts, ("split", "words", "examples")),
-                lab.table(_sizes, ("parameter", "shape", "numbers")),
-            ),
-        ]
+        ),
+        lab.columns(
+            lab.table(_rows, ("context", "next")),
+            lab.table(_counts, ("split", "words", "examples")),
+            lab.table(_sizes, ("parameter", "shape", "numbers")),
+        ),
     )
     return
 
@@ -209,7 +208,7 @@ as a notebook in which you can change these lines and run them.)
 
 
 @app.cell(hide_code=True)
-def _(base, batch, corpus, jax, lab, mo, np, rate):
+def _(base, batch, corpus, lab, mo, np, rate):
     from fanin import Value
 
     parameters = {name: Value(array, name=name) for name, array in base.state.parameters.items()}
@@ -232,17 +231,15 @@ def _(base, batch, corpus, jax, lab, mo, np, rate):
         return losses, loss
 
     by_hand, last_loss = train_by_hand(parameters, corpus.train, 60, batch.value, rate.value)
-    mo.vstack(
-        [
-            lab.code(loss_of, train_by_hand),
-            mo.md(
-                f"Run just now, from a start with everything N(0, 1): the loss was "
-                f"**{by_hand[0]:.2f}** in the first step and **{by_hand[-1]:.2f}** in the "
-                f"{len(by_hand)}th. Below is the graph of that last step: every node with its "
-                "shape, and mean ± standard deviation of its data and of its gradient."
-            ),
-            lab.wide(last_loss.graph().svg()),
-        ]
+    lab.stack(
+        lab.code(loss_of, train_by_hand),
+        mo.md(
+            f"Run just now, from a start with everything N(0, 1): the loss was "
+            f"**{by_hand[0]:.2f}** in the first step and **{by_hand[-1]:.2f}** in the "
+            f"{len(by_hand)}th. Below is the graph of that last step: every node with its "
+            "shape, and mean ± standard deviation of its data and of its gradient."
+        ),
+        lab.wide(last_loss.graph().svg()),
     )
     return (last_loss,)
 
@@ -267,15 +264,13 @@ def _(as_program, lab, last_loss, mo, time_it):
         )
         for timing in _profile.timings
     ]
-    mo.vstack(
-        [
-            lab.table(_rows, ("operation", "result", "forward", "backward")),
-            mo.md(
-                f"Each alone; a call that does nothing takes {_profile.empty_call * 1e6:.0f} µs of "
-                f"each. As the one compiled program that `backward()` runs, all of it takes "
-                f"{_profile.together * 1e6:.0f} µs."
-            ),
-        ]
+    lab.stack(
+        lab.table(_rows, ("operation", "result", "forward", "backward")),
+        mo.md(
+            f"Each alone; a call that does nothing takes {_profile.empty_call * 1e6:.0f} µs of "
+            f"each. As the one compiled program that `backward()` runs, all of it takes "
+            f"{_profile.together * 1e6:.0f} µs."
+        ),
     )
     return
 
@@ -320,16 +315,15 @@ def _(V, as_program, base, corpus, first, lab, letters, math, options, sizes):
 
 @app.cell(hide_code=True)
 def _(figure, first_view, letters_view, mo):
-    mo.vstack(
-        [
-            figure(first_view),
-            figure(
-                letters_view,
-                caption="The embedding: each symbol where the network has put it. Letters that are "
-                "used alike move together; the vowels find each other first.",
-            ),
-            mo.md(
-                r"""
+    lab.stack(
+        figure(first_view),
+        figure(
+            letters_view,
+            caption="The embedding: each symbol where the network has put it. Letters that are "
+            "used alike move together; the vowels find each other first.",
+        ),
+        mo.md(
+            r"""
 The curve falls off a cliff and then creeps: an **ice-hockey stick**. The fall is no achievement.
 The network began by being very sure of wrong answers, and it spends its first steps, sometimes
 thousands of them, unlearning that, squashing logits that should never have been large. Only where
@@ -337,8 +331,7 @@ the curve reaches the dashed line does learning begin. *Continue* goes on from w
 stands, in the same curve; *Rewind* goes back to the same start, bit for bit, and keeps the curve,
 so that you can change one thing above and compare.
 """
-            ),
-        ]
+        ),
     )
     return
 
@@ -405,17 +398,15 @@ def _(four, lab, logit, math, mo, np):
 @app.cell(hide_code=True)
 def _(controls, mo):
     example = mo.ui.slider(0, 31, value=0, label="example", show_value=True)
-    mo.vstack(
-        [
-            mo.md(
-                r"""
+    lab.stack(
+        mo.md(
+            r"""
 Now the logits of *this* network, at the start of step 3 and before any training. They ought to be
 a flat row of small numbers. They are a mountain range: on most examples some symbol has nearly all
 the probability, for no reason but chance, and mostly it is the wrong one.
 """
-            ),
-            controls(example, legend="which of the first 32 training examples"),
-        ]
+        ),
+        controls(example, legend="which of the first 32 training examples"),
     )
     return (example,)
 
@@ -458,6 +449,847 @@ def _(V, chances_chart, corpus, example, lab, logits_chart, math, mo, np, start_
         f"the network gives p = {_p[_right]:.3g}: a loss of <b>{-math.log(max(_p[_right], 1e-300)):.2f}</b>. "
         f"Over 1,024 examples: logits of standard deviation {start_within.logits.std():.2f}, mean loss "
         f"<b>{start_within.loss:.2f}</b>; it could be {math.log(V):.2f}.</p>"
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(V, mo):
+    mo.md(
+        rf"""
+## <span class="number" id="logits">5</span>Logits near uniform
+
+The logits are $z = h W_2 + b_2$. To make them small, make $W_2$ small and $b_2$ zero; the rest of
+the network stays as it was, number for number. For small logits one can even say beforehand what
+is lost:
+
+$$\text{{loss}} \approx \log V + \tfrac12 \left(1 - \tfrac1V\right) \operatorname{{Var}}(z), \qquad V = {V}.$$
+"""
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    output_scale = mo.ui.slider(
+        steps=[0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+        value=0.01,
+        label="$W_2$ ×",
+        show_value=True,
+    )
+    zero_bias = mo.ui.checkbox(True, label="$b_2 = 0$")
+    controls(output_scale, zero_bias, legend="the output layer of the network above")
+    return output_scale, zero_bias
+
+
+@app.cell(hide_code=True)
+def _(V, base, corpus, lab, math, mo, output_scale, start_within, zero_bias):
+    small_output = lab.scaled(
+        base.state.parameters,
+        {
+            "output.weight": output_scale.value,
+            "output.bias": 0.0 if zero_bias.value else 1.0,
+        },
+    )
+    _after = lab.within(
+        base.network, small_output, corpus.train.contexts[:1024], corpus.train.targets[:1024]
+    )
+
+    def _row(name, seen):
+        spread = float(seen.logits.std(axis=1).mean())
+        variance = float(seen.logits.var(axis=1).mean())
+        said = math.log(V) + 0.5 * (1 - 1 / V) * variance
+        return name, f"{spread:.3g}", f"{seen.loss:.4f}", f"{said:.4f}" if spread < 0.5 else "–"
+
+    lab.table(
+        [_row("before", start_within), _row("after", _after)],
+        ("the same network", "logits' std", "loss, 1,024 examples", "by the formula"),
+    )
+    return (small_output,)
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    output_start = mo.ui.radio(
+        {
+            "everything N(0, 1)": "normal",
+            "output layer as set above": "small",
+            "output layer zero": "zero",
+            "all hidden units equal": "equal",
+        },
+        value="output layer as set above",
+        inline=True,
+    )
+    lab.stack(
+        mo.md(
+            r"""
+Train it, and the cliff is gone: the curve begins where the other one arrived. Then try the others;
+earlier curves stay for comparison.
+
+If small is good, is **zero** better? For the output layer it is harmless: the loss is exactly
+$\log V$, and since the hidden units differ from each other, so do the gradients of their output
+weights; after one step the layer is no longer zero. What never recovers is a layer of **equal hidden
+units**. Equal units give equal outputs, receive equal gradients and take equal steps: a hundred
+units that are one, for ever. Randomness is there to break that symmetry.
+"""
+        ),
+        controls(output_start, legend="start"),
+    )
+    return (output_start,)
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    second = lab.LiveTraining(label="Losses from starts that differ in the output layer")
+    units = lab.Chart(
+        label="Every hidden unit, placed by two of its weights",
+        x={"label": "first weight of a unit"},
+        y={"label": "second weight of the unit"},
+        height=300,
+    )
+    second_view, units_view = mo.ui.anywidget(second), mo.ui.anywidget(units)
+    lab.stack(
+        figure(second_view),
+        figure(
+            units_view,
+            caption="Every hidden unit, placed by its first two weights. Equal units are one "
+            "point, however long they train.",
+        ),
+    )
+    return second, units
+
+
+@app.cell(hide_code=True)
+def _(
+    V,
+    as_program,
+    base,
+    lab,
+    math,
+    mo,
+    options,
+    output_scale,
+    output_start,
+    second,
+    small_output,
+    units,
+):
+    _starts = {
+        "normal": (base.state.parameters, "everything N(0, 1)"),
+        "small": (small_output, f"output × {output_scale.value:g}"),
+        "zero": (
+            lab.scaled(base.state.parameters, {"output.weight": 0, "output.bias": 0}),
+            "output zero",
+        ),
+        "equal": (lab.with_equal_units(small_output), "equal units"),
+    }
+    _parameters, _name = _starts[output_start.value]
+    second.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V}"}]
+    second.watchers = [lambda state: lab.show_units(units, state.parameters["hidden.0.weight"])]
+    if as_program:
+        for _other in ("normal", "equal"):
+            second.load(lab.started(base, _starts[_other][0]), _starts[_other][1])
+            second.finish(5_000)
+    second.load(
+        lab.started(base, _parameters), f"{_name}, lr {options.rate:g}, seed {options.seed}"
+    )
+    if as_program:
+        second.finish(5_000)
+    mo.Html("")
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    hidden_scale = mo.ui.slider(
+        steps=[0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0],
+        value=1.0,
+        label="$W_1$ ×",
+        show_value=True,
+    )
+    lab.stack(
+        mo.md(
+            r"""
+## <span class="number" id="saturation">6</span>tanh, too saturated
+
+The first loss is right, and yet something is wrong further in. The hidden layer's
+pre-activations are sums of many products, so they are large, and tanh presses them against its
+ends. There it is flat. The gradient that goes back through it is multiplied by
+
+$$\frac{d \tanh z}{dz} = 1 - \tanh^2 z,$$
+
+which is nearly nothing at ±1: whatever the loss would have a saturated output change, the weights
+before it do not hear of it. Drag the scale of $W_1$ and see all of it move, in the same network on
+the same examples.
+"""
+        ),
+        controls(hidden_scale, legend="the hidden layer of the network above, its biases zero"),
+    )
+    return (hidden_scale,)
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    outputs_chart = lab.Chart(
+        label="Histogram of the hidden layer's outputs",
+        x={"label": "output of tanh", "low": -1, "high": 1},
+        y={"label": "share of outputs, %", "low": 0},
+        height=270,
+    )
+    saturated = lab.SaturationMap()
+    outputs_view, saturated_view = mo.ui.anywidget(outputs_chart), mo.ui.anywidget(saturated)
+    figure(
+        outputs_view,
+        saturated_view,
+        caption="Left, the outputs of all units on 1,024 examples. Right, the first 32 examples, a "
+        "row for each, and the units, a column for each: coloured where the output is beyond ±0.97. "
+        "A column that is full would be a dead unit.",
+    )
+    return outputs_chart, saturated
+
+
+@app.cell(hide_code=True)
+def _(base, corpus, hidden_scale, lab, mo, outputs_chart, saturated, small_output):
+    scaled_hidden = lab.scaled(
+        small_output, {"hidden.0.weight": hidden_scale.value, "hidden.0.bias": 0.0}
+    )
+    _seen = lab.within(
+        base.network, scaled_hidden, corpus.train.contexts[:1024], corpus.train.targets[:1024]
+    )
+    _z, _h = _seen.outputs["hidden.0"], _seen.outputs["hidden.0.activation"]
+    outputs_chart.series = lab.output_histogram(_h)
+    saturated.show(_h[:32])
+    _through = lab.root_mean_square(_seen.gradients["hidden.0"]) / max(
+        lab.root_mean_square(_seen.gradients["hidden.0.activation"]), 1e-30
+    )
+    mo.Html(
+        f'<p class="number-line">Saturated: <b>{(abs(_h) > 0.97).mean():.1%}</b> of the outputs. '
+        f"Pre-activations of standard deviation <b>{_z.std():.2f}</b>, outputs {_h.std():.2f}; "
+        f"1 − tanh² is {(1 - _h**2).mean():.2f} on average, and <b>{_through:.0%}</b> of the "
+        f"gradient (root mean square) gets through.</p>"
+    )
+    return (scaled_hidden,)
+
+
+@app.cell(hide_code=True)
+def _(lab, mo):
+    third = lab.LiveTraining(label="Losses from starts that differ in the hidden layer's scale")
+    third_view = mo.ui.anywidget(third)
+    lab.stack(
+        mo.md(
+            r"""
+Does it matter? Train with this scale, choose another, and train again. The differences are
+smaller than those of step 5, and they stay: with one hidden layer the network learns in spite of
+them. With many it will not, as the next step shows.
+"""
+        ),
+        lab.figure(third_view),
+    )
+    return (third,)
+
+
+@app.cell(hide_code=True)
+def _(
+    V, as_program, base, hidden_scale, lab, math, mo, options, scaled_hidden, small_output, third
+):
+    third.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V}"}]
+    if as_program:
+        _other = lab.scaled(small_output, {"hidden.0.weight": 0.2, "hidden.0.bias": 0.0})
+        third.load(lab.started(base, _other), "W₁ × 0.2")
+        third.finish(5_000)
+    third.load(
+        lab.started(base, scaled_hidden),
+        f"W₁ × {hidden_scale.value:g}, lr {options.rate:g}, seed {options.seed}",
+    )
+    if as_program:
+        third.finish(5_000)
+    mo.Html("")
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    depth = mo.ui.slider(1, 24, value=20, label="depth", show_value=True)
+    deep_gain = mo.ui.slider(
+        steps=[0.5, 0.8, 1.0, 1.2, 1.4142, 1.4674, 1.5925, 1.6667, 1.8, 2.0, 2.5, 3.0],
+        value=1.0,
+        label="gain",
+        show_value=True,
+    )
+    deep_activation = mo.ui.dropdown(
+        ["tanh", "relu", "gelu", "silu", "selu", "sigmoid", "identity"],
+        value="tanh",
+        label="activation",
+        allow_select_none=False,
+    )
+    deep_seed = mo.ui.number(0, 2**32 - 1, value=0, step=1, label="seed", debounce=True)
+    lab.stack(
+        mo.md(
+            r"""
+## <span class="number" id="depth">7</span>Vanishing and exploding
+
+One layer that shrinks its signal by a tenth does no harm. Twenty of them leave an eighth of it,
+and fifty nothing at all. What matters in a deep network is the factor from layer to layer: on the way
+forward for the activations, on the way back for the gradients.
+
+Here are layers of 200 units with weights $\mathcal N(0, g^2/200)$ and no biases, for a gain $g$ of
+your choice. The inputs are Gaussian with variance 1, and any two of them are half alike. The points
+are measured in one such network; the lines are what theory expects of a very wide one, by
+integration and without drawing a single weight.
+"""
+        ),
+        controls(depth, deep_gain, deep_activation, deep_seed, legend="a deep network"),
+    )
+    return deep_activation, deep_gain, deep_seed, depth
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    deep = lab.DepthPictures()
+    figure(
+        mo.ui.anywidget(deep.activations),
+        mo.ui.anywidget(deep.gradients),
+        mo.ui.anywidget(deep.correlations),
+        caption="Root mean squares on logarithmic axes; the gradient is 1 at the last layer. The "
+        "correlation tells whether different inputs are still different: at 1 the network has made "
+        "one of them all.",
+    )
+    return (deep,)
+
+
+@app.cell(hide_code=True)
+def _(as_program, deep, deep_activation, deep_gain, deep_seed, depth, lab, mo, theory):
+    _signals = deep.show(
+        theory.find_nonlinearity(deep_activation.value),
+        deep_gain.value,
+        depth.value,
+        seed=deep_seed.value or 0,
+        wait=as_program,
+    )
+    mo.Html(
+        f'<p class="number-line">From layer to layer the activations are multiplied by '
+        f"<b>{lab.by_layer(_signals.activations):.3f}</b> and, on the way back, the gradients by "
+        f"<b>{lab.by_layer(_signals.gradients[::-1]):.3f}</b>. After {depth.value} layers two "
+        f"examples that were half alike have a correlation of "
+        f"<b>{_signals.correlations[-1]:.2f}</b>.</p>"
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(mo):
+    mo.md(
+        r"""
+Things to try. *tanh at gain 1*: activations fade away slowly. *tanh at 5/3* (1.6667): activations
+settle, but look at the gradients. *relu at √2* (1.4142): both hold, and yet all examples become
+alike. *sigmoid*: whatever the gain, nothing gets back. *gelu and silu*: no gain holds for long, for
+the fixed point is unstable.
+"""
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    fan_in = mo.ui.slider(
+        steps=[1, 2, 5, 10, 20, 50, 100, 200, 400], value=10, label="fan-in n", show_value=True
+    )
+    divided = mo.ui.checkbox(False, label="divide $W$ by $\\sqrt n$")
+    lab.stack(
+        mo.md(
+            r"""
+## <span class="number" id="scale">8</span>What scale, then?
+
+Each output of a layer is a sum of $n$ products, $y = \sum_{i=1}^n x_i w_i$. If weights and inputs
+are independent and the weights have mean zero, the variances add up:
+
+$$\mathbb E[y^2] = n \, \mathbb E[w^2] \, \mathbb E[x^2].$$
+
+So the standard deviation grows by $\sqrt n$, and weights of standard deviation $1/\sqrt n$ keep it.
+"""
+        ),
+        controls(fan_in, divided, legend="y = x W, with x and W drawn from N(0, 1), seed 0"),
+    )
+    return divided, fan_in
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    product = lab.Chart(
+        label="Histograms of a layer's inputs and outputs",
+        x={"label": "value", "low": -40, "high": 40},
+        y={"label": "share, %", "low": 0},
+        height=240,
+    )
+    figure(mo.ui.anywidget(product))
+    return (product,)
+
+
+@app.cell(hide_code=True)
+def _(divided, fan_in, lab, mo, np, product):
+    _rng = np.random.default_rng(0)
+    _x = _rng.standard_normal((500, fan_in.value))
+    _w = _rng.standard_normal((fan_in.value, 200)) / (fan_in.value**0.5 if divided.value else 1)
+    _y = _x @ _w
+    _edges = np.linspace(-40, 40, 161) if not divided.value else np.linspace(-5, 5, 101)
+    product.x = {"label": "value", "low": float(_edges[0]), "high": float(_edges[-1])}
+    product.series = [
+        lab.bars("outputs y", _edges, 100 * np.histogram(_y, _edges)[0] / _y.size, tone=1),
+        lab.line(
+            "inputs x",
+            0.5 * (_edges[1:] + _edges[:-1]),
+            100 * np.histogram(_x, _edges)[0] / _x.size,
+        ),
+    ]
+    mo.Html(
+        f'<p class="number-line">Standard deviation of x <b>{_x.std():.3f}</b>, of y '
+        f"<b>{_y.std():.3f}</b>; √n = {fan_in.value**0.5:.3f}.</p>"
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    gain_activation = mo.ui.dropdown(
+        ["tanh", "relu", "gelu", "silu", "selu", "sigmoid", "identity"],
+        value="tanh",
+        label="activation",
+        allow_select_none=False,
+    )
+    gain_formula = mo.ui.text(
+        placeholder="z * sigmoid(1.702 * z)", label="or write one in z", debounce=True
+    )
+    lab.stack(
+        mo.md(
+            r"""
+Between two layers stands an activation, and it shrinks what goes through. The **gain** makes up for
+that: weights $\mathcal N(0, g^2/n)$ with
+
+$$g = \frac{1}{\sqrt{\mathbb E[f(z)^2]}}, \qquad z \sim \mathcal N(0, 1),$$
+
+hand on a unit second moment; for the gradient it is $1/\sqrt{\mathbb E[f'(z)^2]}$. For relu half of
+the variance is gone, hence $\sqrt 2$ (He et al. 2015, *Delving Deep into Rectifiers*). The customary
+$5/3$ for tanh is a round number on the large side; the exact one is 1.5925. A first layer that
+reads inputs of unit variance has no activation before it, so its gain is **1**, as He et al. say of
+theirs.
+"""
+        ),
+        controls(gain_activation, gain_formula, legend="an activation"),
+    )
+    return gain_activation, gain_formula
+
+
+@app.cell(hide_code=True)
+def _(fanin, gain_activation, gain_formula, lab, mo, theory):
+    try:
+        nonlinearity, gains = lab.gains_of(gain_activation.value, gain_formula.value)
+        _output = mo.Html("")
+    except fanin.FaninError as error:
+        nonlinearity = theory.find_nonlinearity(gain_activation.value)
+        gains, _output = theory.exact_gains(nonlinearity), lab.complaint(error)
+    _output
+    return gains, nonlinearity
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    shape = lab.Chart(
+        label="The activation and its slope",
+        x={"label": "z", "low": -4, "high": 4},
+        y={"label": "f(z) and its slope"},
+        height=270,
+    )
+    settle = lab.Chart(
+        label="Root mean square of activations over the depth, by theory, at different gains",
+        x={"label": "layer", "low": 0},
+        y={"label": "activations, root mean square", "log": True},
+        height=270,
+    )
+    figure(
+        mo.ui.anywidget(shape),
+        mo.ui.anywidget(settle),
+        caption="Left, the activation with its slope. Right, what a deep network of it does to the "
+        "size of its activations, by theory, at three gains.",
+    )
+    return settle, shape
+
+
+@app.cell(hide_code=True)
+def _(gains, lab, mo, nonlinearity, np, settle, shape, theory):
+    _z = np.linspace(-4, 4, 161)
+    shape.series = [
+        lab.line("f(z)", _z, nonlinearity.values(_z), wide=2.4),
+        lab.line("slope f′(z)", _z, nonlinearity.slopes(_z), tone=1, dashed=1),
+    ]
+    _named = {
+        "gain 1": 1.0,
+        "5/3": 5 / 3,
+        f"forward gain {gains.forward_gain:.4f}": gains.forward_gain,
+    }
+    settle.series = [
+        lab.line(
+            name,
+            np.arange(21),
+            lab.expected_signals(nonlinearity, gain, 20).activations,
+            tone=place,
+            dashed=place,
+        )
+        for place, (name, gain) in enumerate(_named.items())
+    ]
+    _backward = gains.backward_gain
+    mo.Html(
+        f'<p class="number-line">Forward gain <b>{gains.forward_gain:.6f}</b>, backward gain '
+        f"<b>{_backward if isinstance(_backward, theory.NoTheory) else f'{_backward:.6f}'}</b>. At the "
+        f"forward gain the second moment's fixed point is <b>{gains.stability}</b> (slope "
+        f"{gains.slope:.4f}), and each layer multiplies the gradient's second moment by "
+        f"{gains.chi:.4f}.</p>"
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(lab, mo, theory):
+    _rows = [
+        (
+            name,
+            f"{(found := theory.exact_gains(activation)).forward_gain:.5f}",
+            f"{found.backward_gain:.5f}",
+            f"{found.slope:.3f}",
+            f"{found.chi:.4f}",
+            found.stability,
+        )
+        for name, activation in theory.ACTIVATIONS.items()
+    ]
+    lab.stack(
+        lab.table(_rows, ("activation", "forward", "backward", "slope", "χ", "fixed point")),
+        mo.md(
+            "All by integration over a Gaussian. Where the slope is above 1 (gelu, silu) no gain "
+            "holds for many layers, and where χ is not 1 forward and backward cannot both hold."
+        ),
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    normalised_scale = mo.ui.slider(
+        steps=[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0],
+        value=1.0,
+        label="$W_1$ ×",
+        show_value=True,
+    )
+    lab.stack(
+        mo.md(
+            r"""
+## <span class="number" id="normalisation">9</span>Batch normalisation, and the learning rate
+
+One can also do without all this care. Batch normalisation takes each unit's pre-activation, takes
+off its mean over the batch and divides by its standard deviation there; then a learnt gain and bias
+move it where it should be. Whatever the scale of the weights, what tanh gets to see has a standard
+deviation of one. Drag the scale, and compare with step 6.
+"""
+        ),
+        controls(normalised_scale, legend="the hidden layer, without and with batch normalisation"),
+    )
+    return (normalised_scale,)
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    bare, normed = (
+        lab.Chart(
+            label=f"Histogram of the outputs {kind} batch normalisation",
+            x={"label": f"output of tanh, {kind} normalisation", "low": -1, "high": 1},
+            y={"label": "share of outputs, %", "low": 0},
+            height=230,
+        )
+        for kind in ("without", "with")
+    )
+    figure(mo.ui.anywidget(bare), mo.ui.anywidget(normed))
+    return bare, normed
+
+
+@app.cell(hide_code=True)
+def _(fanin, options, sizes, words):
+    normed_base = fanin.prepare(
+        words, start="uniform-logits", options=options, normalisation="batch", **sizes
+    )
+    return (normed_base,)
+
+
+@app.cell(hide_code=True)
+def _(bare, base, corpus, lab, mo, normalised_scale, normed, normed_base, small_output):
+    _examples = corpus.train.contexts[:1024], corpus.train.targets[:1024]
+    _scales = {"hidden.0.weight": normalised_scale.value}
+    _without = lab.within(
+        base.network, lab.scaled(small_output, {**_scales, "hidden.0.bias": 0.0}), *_examples
+    ).outputs["hidden.0.activation"]
+    _with = lab.within(
+        normed_base.network, lab.scaled(normed_base.state.parameters, _scales), *_examples
+    ).outputs["hidden.0.activation"]
+    bare.series, normed.series = lab.output_histogram(_without), lab.output_histogram(_with)
+    mo.Html(
+        f'<p class="number-line">Saturated without: <b>{(abs(_without) > 0.97).mean():.1%}</b>, with: '
+        f"<b>{(abs(_with) > 0.97).mean():.1%}</b>.</p>"
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, fanin, mo):
+    sweep_start = mo.ui.dropdown(
+        ["normal", "uniform-logits", "published", "fanin"],
+        value="fanin",
+        label="start",
+        allow_select_none=False,
+    )
+    sweep_normalised = mo.ui.checkbox(False, label="batch normalisation")
+    sweep = mo.ui.run_button(label="Sweep the rates")
+    lab.stack(
+        mo.md(
+            r"""
+What is left to choose is the **learning rate**. A sweep finds it: train a copy with rates that rise
+from step to step, measure the loss after each on the same examples, and look where it falls
+fastest and where it goes to ruin. Each loss is paired with the rate that caused it. Batch
+normalisation shifts the ruin to the right; a bad start has no good rate at all.
+"""
+        ),
+        controls(
+            sweep_start, sweep_normalised, sweep, legend="a thousand steps, from 0.0001 to 10"
+        ),
+    )
+    return sweep, sweep_normalised, sweep_start
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    sweep_chart = lab.Chart(
+        label="Loss after a step with each learning rate",
+        x={"label": "learning rate", "log": True, "low": 1e-4, "high": 10, "wide": True},
+        y={"label": "loss, nats per symbol", "log": True},
+        height=280,
+        empty="Press Sweep the rates",
+    )
+    figure(mo.ui.anywidget(sweep_chart))
+    return (sweep_chart,)
+
+
+@app.cell(hide_code=True)
+def _(
+    as_program,
+    fanin,
+    lab,
+    mo,
+    options,
+    sizes,
+    sweep,
+    sweep_chart,
+    sweep_normalised,
+    sweep_start,
+    words,
+):
+    mo.stop(not (sweep.value or as_program))
+    _run = fanin.prepare(
+        words,
+        start=sweep_start.value,
+        options=options,
+        normalisation="batch" if sweep_normalised.value else None,
+        **sizes,
+    )
+    try:
+        _found = fanin.find_learning_rate(
+            _run.network, _run.state.parameters, _run.corpus, _run.options
+        )
+        sweep_chart.series = [
+            lab.line("loss after a step", _found.rates, _found.losses, faint=True, wide=1),
+            lab.line("running mean", _found.rates, _found.smoothed, tone=1, wide=2.4),
+        ]
+        sweep_chart.marks = [
+            {"axis": "x", "value": _found.suggestion, "label": f"suggested {_found.suggestion:g}"}
+        ]
+        _text = (
+            f"Loss {_found.first_loss:.3f} before the sweep and {_found.smoothed.min():.3f} at its best, "
+            f"at a rate of {_found.best_rate:.3g}. Half of that is a safe choice: "
+            f"<b>{_found.suggestion:g}</b>."
+        )
+    except fanin.FaninError as error:
+        _text = str(error)
+    mo.Html(f'<p class="number-line">{_text}</p>')
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    race_seeds = mo.ui.slider(
+        steps=[2, 4, 8, 16], value=4, label="seeds", show_value=True, debounce=True
+    )
+    race_steps = mo.ui.slider(
+        steps=[1_000, 2_000, 5_000, 10_000, 20_000],
+        value=2_000,
+        label="steps",
+        show_value=True,
+        debounce=True,
+    )
+    lab.stack(
+        mo.md(
+            r"""
+## <span class="number" id="together">10</span>All of it together
+
+The starts you have met, side by side, each from the same seeds and on the same batches, so that
+nothing but the start differs. The line is the median over the seeds, the band reaches from the best
+seed to the worst. One training each would prove little: the verdict below the curves takes the
+differences seed by seed, gives an interval for each, and says *undecided* where they do not suffice.
+"""
+        ),
+        controls(race_seeds, race_steps, legend="the race"),
+    )
+    return race_seeds, race_steps
+
+
+@app.cell(hide_code=True)
+def _(figure, lab, mo):
+    contest = lab.LiveRace()
+    figure(mo.ui.anywidget(contest))
+    return (contest,)
+
+
+@app.cell(hide_code=True)
+def _(as_program, contest, corpus, fanin, mo, network, options, race_seeds, race_steps, replace):
+    from fanin.race import Lane, Race
+
+    _settings = replace(options, steps=race_steps.value)
+    _named = {
+        "fanin": "fanin",
+        "everything N(0, 1)": "normal",
+        "output × 0.01": "uniform-logits",
+        "published, 5/3": "published",
+    }
+    _lanes = [
+        Lane(name, network, fanin.find_start(start), _settings) for name, start in _named.items()
+    ]
+    _lanes.append(
+        Lane(
+            "normal + batch norm.",
+            replace(network, normalisation="batch"),
+            fanin.find_start("uniform-logits"),
+            _settings,
+        )
+    )
+    _first = options.seed
+    contest.load(
+        Race(
+            tuple(_lanes),
+            tuple(range(_first, _first + race_seeds.value)),
+            corpus,
+            evaluate_every=max(50, race_steps.value // 40),
+        )
+    )
+    if as_program:
+        contest.finish()
+    mo.Html("")
+    return
+
+
+@app.cell(hide_code=True)
+def _(lab, mo):
+    last = lab.LiveTraining(label="Losses from fanin's own start", steps=20_000)
+    last_view = mo.ui.anywidget(last)
+    lab.stack(
+        mo.md(
+            r"""
+## <span class="number" id="words">11</span>New names, and a report
+
+Everything repaired: weights by the exact gain for what stands before them, 1 for the first layer, a
+near-uniform output, zero biases. Train it, and let it speak.
+"""
+        ),
+        lab.figure(last_view),
+    )
+    return (last,)
+
+
+@app.cell(hide_code=True)
+def _(V, as_program, fanin, lab, last, math, mo, options, sizes, words):
+    good = fanin.prepare(words, start="fanin", options=options, **sizes)
+    last.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V}"}]
+    last.load(good, f"fanin, {lab.said(options, sizes)}")
+    if as_program:
+        last.finish(20_000)
+    mo.Html("")
+    return (good,)
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    temperature = mo.ui.slider(0.0, 2.0, 0.1, value=1.0, label="temperature", show_value=True)
+    prefix = mo.ui.text(label="begin with", max_length=20)
+    sample_seed = mo.ui.number(0, 2**32 - 1, value=0, step=1, label="seed", debounce=True)
+    speak = mo.ui.run_button(label="Make names")
+    controls(
+        temperature, prefix, sample_seed, speak, legend="names from the model above, as it stands"
+    )
+    return prefix, sample_seed, speak, temperature
+
+
+@app.cell(hide_code=True)
+def _(as_program, fanin, lab, last, mo, prefix, sample_seed, speak, temperature):
+    mo.stop(not (speak.value or as_program))
+    try:
+        _names = fanin.sample(
+            last.model(),
+            40,
+            temperature=temperature.value,
+            prefix=prefix.value,
+            seed=sample_seed.value or 0,
+        )
+        _output = lab.names(_names, last.step)
+    except fanin.FaninError as error:
+        _output = lab.complaint(error)
+    _output
+    return
+
+
+@app.cell(hide_code=True)
+def _(controls, mo):
+    report_start = mo.ui.dropdown(
+        ["normal", "uniform-logits", "published", "fanin"],
+        value="normal",
+        label="start",
+        allow_select_none=False,
+    )
+    examine = mo.ui.run_button(label="Diagnose")
+    lab.stack(
+        mo.md(
+            r"""
+All that you have found by eye, `fanin diagnose` finds in one pass before the first step: it measures
+a network, lays the numbers beside what theory expects, says what is wrong and by how much, and
+prescribes what to change.
+"""
+        ),
+        controls(report_start, examine, legend="the network of this page"),
+    )
+    return examine, report_start
+
+
+@app.cell(hide_code=True)
+def _(as_program, examine, fanin, lab, mo, options, report_start, sizes, words):
+    mo.stop(not (examine.value or as_program))
+    from fanin.diagnosis.of_run import diagnose_run
+
+    _run = fanin.prepare(words, start=report_start.value, options=options, **sizes)
+    lab.wide(diagnose_run(_run)._repr_html_())
+    return
+
+
+@app.cell(hide_code=True)
+def _(mo):
+    mo.md(
+        r"""
+That is all there is to a start: logits near uniform, activations where they bend and do not break,
+each layer's scale by its fan-in and the exact gain, and a race to be sure. The same from Python:
+`fanin.prepare`, `fanin.fit`, `fanin.race`; on the command line `fanin train`, `fanin diagnose`,
+`fanin race`.
+"""
     )
     return
 

@@ -1,4 +1,4 @@
-"""A race that one watches: starts side by side on the same batches, and the verdict as it stands."""
+"""A race that one watches: starts side by side, and the verdict as it stands."""
 
 import contextlib
 import threading
@@ -57,9 +57,9 @@ class LiveRace(anywidget.AnyWidget):
         """Race from the beginning, while this returns at once."""
         if self._plan is None or self.running:
             return
-        self._stopping = threading.Event()
-        self.wrong, self.standings, self.running = "", [], True
-        self._thread = background(self.finish)
+        self._prepare()
+        self.running = True
+        self._thread = background(self._run)
 
     def stop(self) -> None:
         """End the race where it stands, and wait until it has ended."""
@@ -69,7 +69,16 @@ class LiveRace(anywidget.AnyWidget):
         self._thread = None
 
     def finish(self) -> None:
-        """Race, and wait for it."""
+        """Race, and wait for it: for programs, where nobody watches."""
+        if self._plan is not None:
+            self._prepare()
+            self._run()
+
+    def _prepare(self) -> None:
+        self._stopping = threading.Event()
+        self.wrong, self.standings = "", []
+
+    def _run(self) -> None:
         assert self._plan is not None
         try:
             self._race(self._plan)

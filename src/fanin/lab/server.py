@@ -105,12 +105,9 @@ def edit(
 
         start.create_starlette_app = guarded
         on_ready(place)
-        options = f"--headless --skip-update-check --no-sandbox --token --host {host}".split()
-        main(
-            ["--quiet", "edit", str(notebook), *options]
-            + ["--port", str(place.port), "--token-password", place.token],
-            standalone_mode=False,
-        )
+        options = "--headless --skip-update-check --no-sandbox --token".split()
+        options += ["--host", host, "--port", str(place.port), "--token-password", place.token]
+        main(["--quiet", "edit", str(notebook), *options], standalone_mode=False)
 
 
 def copy_lesson(notebook: Path) -> None:
@@ -183,6 +180,6 @@ def _follow_the_system_theme(page: Any) -> None:
 
 def _warm_up() -> None:
     """What every tab needs, loaded while the browser is still opening."""
-    from fanin.lab import warm_up
+    from fanin.lab.warming import warm_up
 
     warm_up()

@@ -1,6 +1,6 @@
 // Lines, bands, points and bars over two axes; each may be logarithmic.
 
-const MARGIN = { left: 54, right: 14, top: 12, bottom: 40 };
+const MARGIN = { left: 54, right: 14, top: 28, bottom: 44 };
 
 function makeChart(parent, read) {
   const root = make("div", parent, { className: "chart" });
@@ -52,10 +52,11 @@ function makeChart(parent, read) {
   function draw(context, width, height, colours) {
     const spec = read();
     const series = spec.series.map(decoded).filter((one) => one.x.length);
+    const axes = series.length ? [spec.x, spec.y] : [spec.x, spec.y].map((one) => ({ ...one, ticks: [] }));
     const left = MARGIN.left, right = width - MARGIN.right;
     const top = MARGIN.top, bottom = height - MARGIN.bottom;
-    const x = axis(spec.x, extent(series, "x", spec.x), left, right);
-    const y = axis(spec.y, extent(series, "y", spec.y, spec.marks), bottom, top);
+    const x = axis(axes[0], extent(series, "x", spec.x), left, right);
+    const y = axis(axes[1], extent(series, "y", spec.y, spec.marks), bottom, top);
     grid(context, x, y, { left, right, top, bottom }, spec, colours);
     context.save();
     context.beginPath();
@@ -63,6 +64,12 @@ function makeChart(parent, read) {
     context.clip();
     for (const one of series) paintSeries(context, one, x, y, colours, bottom);
     context.restore();
+    if (!series.length && spec.empty) {
+      context.fillStyle = colours.ink(0.6);
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+      context.fillText(spec.empty, (left + right) / 2, (top + bottom) / 2);
+    }
     paintMarks(context, spec.marks ?? [], x, y, { left, right, top, bottom }, colours);
     plan = { left, right, says: (pixel) => reading(series, x, spec, pixel) };
     if (at === null) return;
@@ -106,7 +113,10 @@ function extent(series, name, wanted, marks = []) {
   high = wanted.high ?? high;
   if (low === high) [low, high] = wanted.log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
   if (name === "y" && wanted.log) [low, high] = [low * (wanted.low ? 1 : 0.93), high * (wanted.high ? 1 : 1.07)];
-  else if (name === "y") {
+  else if (name === "x" && !wanted.log && series.some((one) => one.kind === "dots") && wanted.low === undefined) {
+    const room = 0.04 * (high - low);
+    [low, high] = [low - room, high + room];
+  } else if (name === "y") {
     const room = 0.06 * (high - low);
     high += wanted.high === undefined || wanted.high === null ? room : 0;
     low -= low === 0 || (wanted.low !== undefined && wanted.low !== null) ? 0 : room;
@@ -182,7 +192,7 @@ function grid(context, x, y, box, spec, colours) {
     }
     const half = context.measureText(text).width / 2;
     const middle = Math.min(place, box.right + MARGIN.right - half - 1);
-    if (middle - half < taken + 6) continue;
+    if (middle - half < taken + (spec.x.ticks ? 1 : 6)) continue;
     taken = middle + half;
     context.fillText(text, middle, box.bottom + 7);
   }
@@ -193,10 +203,12 @@ function grid(context, x, y, box, spec, colours) {
   context.stroke();
   context.textAlign = "right";
   context.textBaseline = "bottom";
-  context.fillText(spec.x.label ?? "", box.right, box.bottom + 38);
+  context.fillText(spec.x.label ?? "", box.right, box.bottom + 40);
   context.textAlign = "left";
-  context.textBaseline = "top";
-  context.fillText(spec.y.label ?? "", box.left + 6, box.top - 8);
+  context.textBaseline = "alphabetic";
+  const label = spec.y.label ?? "";
+  const fits = context.measureText(label).width < box.right - box.left;
+  context.fillText(label, fits ? box.left : 2, 13);
 }
 
 function paintSeries(context, one, x, y, colours, floor) {
@@ -218,8 +230,8 @@ function paintSeries(context, one, x, y, colours, floor) {
     context.globalAlpha = 0.85 * strength;
     one.y.forEach((value, k) => {
       const from = x.place(one.x[k]), to = x.place(one.x[k + 1]);
-      const gap = to - from > 4 ? 1 : 0;
-      context.fillRect(from, Math.min(y.place(value), floor), to - from - gap, Math.abs(y.place(0) - y.place(value)));
+      const gap = to - from > 4 ? 1 : 0, zero = Math.min(floor, y.place(0)), tip = y.place(value);
+      context.fillRect(from, Math.min(zero, tip), to - from - gap, Math.abs(zero - tip));
     });
   } else if (one.kind === "dots") {
     one.x.forEach((value, k) => {

@@ -44,6 +44,8 @@ class Chart(anywidget.AnyWidget):
     y = traitlets.Dict({}).tag(sync=True)
     marks = traitlets.List([]).tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)
+    empty = traitlets.Unicode("").tag(sync=True)
+    """what is said while there is nothing to draw"""
     height = traitlets.Int(None, allow_none=True).tag(sync=True)
 
 

@@ -21,6 +21,7 @@ export default {
       x: { label: "step", low: 0, wide: true },
       y: { label: "dev loss, nats per symbol", log: true },
       marks: model.get("marks"),
+      empty: "Press Race",
       label: "Dev losses of the starts: the median over the seeds, and a band from the best to the worst",
     });
     const chart = makeChart(place, read);

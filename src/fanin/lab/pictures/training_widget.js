@@ -33,6 +33,7 @@ export default {
       x: { label: "step", log: logarithmic.checked, low: logarithmic.checked ? 1 : 0, wide: true },
       y: { label: "loss, nats per symbol", log: true },
       marks: model.get("marks"),
+      empty: "Press Train",
       label: model.get("label"),
     });
     const chart = makeChart(place, read);

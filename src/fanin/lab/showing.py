@@ -1,0 +1,76 @@
+"""Arrays of a network as what a picture draws of them."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import marimo
+import numpy as np
+from jaxtyping import Float
+
+from fanin.lab.formula import activation_of_formula
+from fanin.lab.pictures.chart import Chart, Series, bars, dots
+from fanin.networks.activations import nonlinearity_of
+from fanin.sampling import Sample
+from fanin.theory import Gains, Nonlinearity, exact_gains, find_nonlinearity
+
+_BEYOND = 0.97
+
+
+def output_histogram(outputs: Float[np.ndarray, "..."], beyond: float = _BEYOND) -> list[Series]:
+    """Outputs of tanh in per cent by bin, the saturated ones at both ends in another colour."""
+    inner = np.linspace(-beyond, beyond, 65)
+    edges = np.concatenate([[-1.0], inner, [1.0]])
+    shares = 100 * np.histogram(outputs, edges)[0] / outputs.size
+    ends = np.zeros_like(shares)
+    ends[[0, -1]] = shares[[0, -1]]
+    return [
+        bars("between", edges, shares - ends),
+        bars(f"beyond ±{beyond:g}", edges, ends, tone=1),
+    ]
+
+
+def show_units(chart: Chart, weight: Float[Any, "fan_in units"]) -> None:
+    """Every unit as a point, by its first two weights; and how many different ones there are."""
+    weight = np.asarray(weight)
+    chart.series = [dots("", weight[0], weight[min(1, len(weight) - 1)])]
+    different = different_units(weight)
+    chart.label = f"{weight.shape[1]} hidden units by two of their weights: {different} different"
+
+
+def different_units(weight: Float[np.ndarray, "fan_in units"]) -> int:
+    """Units whose weights differ by more than rounding."""
+    return len(np.unique(np.round(weight / max(float(np.abs(weight).max()), 1e-30), 4), axis=1).T)
+
+
+def root_mean_square(x: Float[np.ndarray, "..."]) -> float:
+    """√E[x²]."""
+    return float(np.sqrt(np.mean(np.asarray(x, np.float64) ** 2)))
+
+
+def gains_of(name: str, formula: str = "") -> tuple[Nonlinearity, Gains]:
+    """An activation by formula where there is one, by name otherwise, and its gains.
+
+    Raises OptionError and TheoryError for what is no activation, or has no gain.
+    """
+    if formula.strip():
+        found = nonlinearity_of(activation_of_formula(formula))
+        nonlinearity = Nonlinearity(formula.strip(), found.function, found.derivative)
+    else:
+        nonlinearity = find_nonlinearity(name)
+    return nonlinearity, exact_gains(nonlinearity)
+
+
+def names(samples: Sequence[Sample], step: int) -> marimo.Html:
+    """Words that a model made; those of its list in italics."""
+    words = "".join(
+        f"<div>{escape(each.word)}</div>"
+        if each.known == "new"
+        else f"<div><i>{escape(each.word)}</i></div>"
+        for each in samples
+    )
+    new = sum(each.known == "new" for each in samples)
+    return marimo.Html(
+        f'<p class="number-line">After {step:,} steps, <b>{new}</b> of {len(samples)} are new; '
+        f'those in italics are in the list.</p><div class="names">{words}</div>'
+    )
