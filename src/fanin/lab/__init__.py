@@ -13,7 +13,7 @@ from fanin.lab.deep import (
 )
 from fanin.lab.deep_pictures import DepthPictures, by_layer
 from fanin.lab.formula import activation_of_formula
-from fanin.lab.layout import columns, complaint, controls, figure, stack, table, wide
+from fanin.lab.layout import columns, complaint, controls, figure, result, stack, table, wide
 from fanin.lab.pictures import Chart, Letters, SaturationMap, bars, categories, dots, line
 from fanin.lab.racing import LiveRace
 from fanin.lab.showing import (
@@ -56,6 +56,7 @@ __all__ = [
     "measured_signals",
     "names",
     "output_histogram",
+    "result",
     "root_mean_square",
     "said",
     "scaled",

@@ -1,9 +1,49 @@
-"""How the lesson's pieces stand on the page."""
+"""How the lesson's pieces stand on the page, live or in the file that `--export` writes."""
 
-from html import escape
-from typing import Any
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from html import escape, unescape
+from typing import Any, final
 
 import marimo
+
+
+@final
+class Collected:
+    """The pictures and controls of a page, by number: on the page itself are their places."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Any] = []
+        self.controls: list[Any] = []
+
+
+_collected: ContextVar[Collected | None] = ContextVar("collected", default=None)
+_LABEL = re.compile(r"""data-label='([^']*)'""")
+
+
+@contextmanager
+def collecting() -> Iterator[Collected]:
+    """While it holds, pictures and controls leave their places only, and are gathered."""
+    collected = Collected()
+    token = _collected.set(collected)
+    try:
+        yield collected
+    finally:
+        _collected.reset(token)
+
+
+def setting(element: Any) -> str:
+    """A control's label and what it is set to, in HTML; not for the cell that made it."""
+    value, found = element.value, _LABEL.search(element.text)
+    label = json.loads(unescape(found[1])) if found else None
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    else:
+        text = f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{label or ''} <b>{escape(text)}</b>" if text else ""
 
 
 def stack(*pieces: Any) -> marimo.Html:
@@ -12,17 +52,27 @@ def stack(*pieces: Any) -> marimo.Html:
     return marimo.Html(f'<div class="stack">{inside}</div>')
 
 
+def columns(*pieces: Any) -> marimo.Html:
+    """Pieces side by side where there is room."""
+    inside = "".join(f"<div>{marimo.as_html(each).text}</div>" for each in pieces)
+    return marimo.Html(f'<div class="columns">{inside}</div>')
+
+
 def controls(*elements: Any, legend: str) -> marimo.Html:
     """Controls side by side, under one another where there is no room, as a group with a name."""
-    inside = "".join(f'<div class="control">{marimo.as_html(each).text}</div>' for each in elements)
+    inside = "".join(
+        f'<div class="control">{text}</div>' for text in map(_control, elements) if text
+    )
+    if not inside:
+        return marimo.Html("")
     return marimo.Html(
         f'<fieldset class="controls"><legend>{escape(legend)}</legend>{inside}</fieldset>'
     )
 
 
 def figure(*pictures: Any, caption: str = "") -> marimo.Html:
-    """Pictures side by side where there is room, and a caption in Markdown."""
-    inside = "".join(f'<div class="panel">{marimo.as_html(each).text}</div>' for each in pictures)
+    """Pictures (widgets) side by side where there is room, and a caption in Markdown."""
+    inside = "".join(f'<div class="panel">{_picture(each)}</div>' for each in pictures)
     below = f"<figcaption>{marimo.md(caption).text}</figcaption>" if caption else ""
     return marimo.Html(f'<figure class="pictures of-{len(pictures)}">{inside}{below}</figure>')
 
@@ -46,12 +96,29 @@ def table(rows: list[tuple[Any, ...]], heads: tuple[str, ...]) -> marimo.Html:
     )
 
 
+def result(markup: str) -> marimo.Html:
+    """A line with the numbers that came out, in HTML."""
+    return marimo.Html(f'<p class="number-line" aria-live="polite">{markup}</p>')
+
+
 def complaint(error: Exception) -> marimo.Html:
     """What is wrong with a setting, to stand beside its control."""
     return marimo.Html(f'<p class="complaint" role="alert">{escape(str(error))}</p>')
 
 
-def columns(*pieces: Any) -> marimo.Html:
-    """Pieces side by side where there is room."""
-    inside = "".join(f"<div>{marimo.as_html(each).text}</div>" for each in pieces)
-    return marimo.Html(f'<div class="columns">{inside}</div>')
+def _picture(widget: Any) -> str:
+    collected = _collected.get()
+    if collected is None:
+        return marimo.ui.anywidget(widget).text
+    collected.pictures.append(widget)
+    return f'<div class="live" data-picture="{len(collected.pictures) - 1}"></div>'
+
+
+def _control(element: Any) -> str:
+    collected = _collected.get()
+    if collected is None:
+        return marimo.as_html(element).text
+    if isinstance(element, marimo.ui.run_button | marimo.ui.file):
+        return ""  # nobody is there to do what it would
+    collected.controls.append(element)
+    return f'<span data-control="{len(collected.controls) - 1}"></span>'

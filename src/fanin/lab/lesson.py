@@ -1,4 +1,9 @@
 # The lesson of `fanin lab`, a marimo notebook: prose, controls, and calls of fanin's public API.
+#
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
 import marimo
 
 app = marimo.App(width="full", app_title="How to start a neural network", css_file="lesson.css")
@@ -92,7 +97,7 @@ def _(fanin, file, lab, mo):
         _complaint = None
     except fanin.FaninError as error:
         words, _complaint = fanin.bundled_names(), lab.complaint(error)
-    _complaint if _complaint is not None else mo.Html("")
+    _complaint
     return (words,)
 
 
@@ -136,7 +141,7 @@ def _(batch, block, embedding, fanin, hidden, lab, mo, rate, seed, words):
     options = fanin.TrainingOptions(
         batch=batch.value, lr=rate.value, schedule="constant", seed=seed.value or 0
     )
-    _wrong = mo.Html("")
+    _wrong = None
     try:
         # One corpus for the whole page: every comparison is on the same words and the same split.
         base = fanin.prepare(words, start="normal", options=options, **sizes)
@@ -207,7 +212,7 @@ as a notebook in which you can change these lines and run them.)
     return
 
 
-@app.cell(hide_code=True)
+@app.cell
 def _(base, batch, corpus, lab, mo, np, rate):
     from fanin import Value
 
@@ -245,9 +250,9 @@ def _(base, batch, corpus, lab, mo, np, rate):
 
 
 @app.cell(hide_code=True)
-def _(mo):
+def _(controls, mo):
     time_it = mo.ui.run_button(label="Time each operation")
-    time_it
+    controls(time_it, legend="each node on its own")
     return (time_it,)
 
 
@@ -295,8 +300,7 @@ said so.
 def _(lab, mo):
     first = lab.LiveTraining(label="Losses from a start with everything N(0, 1)")
     letters = lab.Letters()
-    first_view, letters_view = mo.ui.anywidget(first), mo.ui.anywidget(letters)
-    return first, first_view, letters, letters_view
+    return first, letters
 
 
 @app.cell(hide_code=True)
@@ -314,13 +318,14 @@ def _(V, as_program, base, corpus, first, lab, letters, math, options, sizes):
 
 
 @app.cell(hide_code=True)
-def _(figure, first_view, letters_view, mo):
+def _(figure, first, lab, letters, mo):
     lab.stack(
-        figure(first_view),
+        figure(first),
         figure(
-            letters_view,
+            letters,
             caption="The embedding: each symbol where the network has put it. Letters that are "
-            "used alike move together; the vowels find each other first.",
+            "used alike come to stand together: watch the vowels, in orange. Distances from the "
+            "middle are on an asinh scale.",
         ),
         mo.md(
             r"""
@@ -376,8 +381,7 @@ def _(figure, lab, mo):
         y={"label": "probability", "low": 0, "high": 1},
         height=200,
     )
-    four_view = mo.ui.anywidget(four)
-    figure(four_view)
+    figure(four)
     return (four,)
 
 
@@ -388,10 +392,7 @@ def _(four, lab, logit, math, mo, np):
     _p /= _p.sum()
     four.series = [lab.bars("probability", np.arange(5) - 0.5, _p)]
     four.marks = [{"axis": "y", "value": 0.25, "label": "1/4"}]
-    mo.Html(
-        f'<p class="number-line">loss −log p₃ = <b>{-math.log(_p[2]):.4f}</b>, '
-        f"and log 4 = {math.log(4):.4f}</p>"
-    )
+    lab.result(f"loss −log p₃ = <b>{-math.log(_p[2]):.4f}</b>, and log 4 = {math.log(4):.4f}")
     return
 
 
@@ -429,7 +430,7 @@ def _(base, corpus, figure, lab, mo):
         y={"label": "probability", "low": 0, "high": 1},
         height=230,
     )
-    figure(mo.ui.anywidget(logits_chart), mo.ui.anywidget(chances_chart))
+    figure(logits_chart, chances_chart)
     return chances_chart, logits_chart, start_within, symbols
 
 
@@ -444,11 +445,12 @@ def _(V, chances_chart, corpus, example, lab, logits_chart, math, mo, np, start_
     chances_chart.marks = [{"axis": "y", "value": 1 / V, "label": f"1/{V}"}]
     _right = int(corpus.train.targets[example.value])
     _context = " ".join(symbols[i] for i in corpus.train.contexts[example.value])
-    mo.Html(
-        f'<p class="number-line">After <b>{_context}</b> comes <b>{symbols[_right]}</b>, to which '
-        f"the network gives p = {_p[_right]:.3g}: a loss of <b>{-math.log(max(_p[_right], 1e-300)):.2f}</b>. "
-        f"Over 1,024 examples: logits of standard deviation {start_within.logits.std():.2f}, mean loss "
-        f"<b>{start_within.loss:.2f}</b>; it could be {math.log(V):.2f}.</p>"
+    lab.result(
+        f"After <b>{_context}</b> comes <b>{symbols[_right]}</b>, to which "
+        f"the network gives p = {_p[_right]:.3g}: a loss of "
+        f"<b>{-math.log(max(_p[_right], 1e-300)):.2f}</b>. Over 1,024 examples: logits of standard "
+        f"deviation {start_within.logits.std():.2f}, mean loss <b>{start_within.loss:.2f}</b>; it "
+        f"could be {math.log(V):.2f}."
     )
     return
 
@@ -463,7 +465,10 @@ The logits are $z = h W_2 + b_2$. To make them small, make $W_2$ small and $b_2$
 the network stays as it was, number for number. For small logits one can even say beforehand what
 is lost:
 
-$$\text{{loss}} \approx \log V + \tfrac12 \left(1 - \tfrac1V\right) \operatorname{{Var}}(z), \qquad V = {V}.$$
+$$
+\text{{loss}} \approx \log V + \tfrac12 \left(1 - \tfrac1V\right) \operatorname{{Var}}(z),
+\qquad V = {V}.
+$$
 """
     )
     return
@@ -511,14 +516,10 @@ def _(V, base, corpus, lab, math, mo, output_scale, start_within, zero_bias):
 @app.cell(hide_code=True)
 def _(controls, mo):
     output_start = mo.ui.radio(
-        {
-            "everything N(0, 1)": "normal",
-            "output layer as set above": "small",
-            "output layer zero": "zero",
-            "all hidden units equal": "equal",
-        },
-        value="output layer as set above",
+        ["everything N(0, 1)", "as set above", "output layer zero", "all hidden units equal"],
+        value="as set above",
         inline=True,
+        label="start",
     )
     lab.stack(
         mo.md(
@@ -528,12 +529,12 @@ earlier curves stay for comparison.
 
 If small is good, is **zero** better? For the output layer it is harmless: the loss is exactly
 $\log V$, and since the hidden units differ from each other, so do the gradients of their output
-weights; after one step the layer is no longer zero. What never recovers is a layer of **equal hidden
-units**. Equal units give equal outputs, receive equal gradients and take equal steps: a hundred
-units that are one, for ever. Randomness is there to break that symmetry.
+weights; after one step the layer is no longer zero. What never recovers is a layer of **equal
+hidden units**. Equal units give equal outputs, receive equal gradients and take equal steps: a
+hundred units that are one, for ever. Randomness is there to break that symmetry.
 """
         ),
-        controls(output_start, legend="start"),
+        controls(output_start, legend="the network above, started anew"),
     )
     return (output_start,)
 
@@ -547,11 +548,10 @@ def _(figure, lab, mo):
         y={"label": "second weight of the unit"},
         height=300,
     )
-    second_view, units_view = mo.ui.anywidget(second), mo.ui.anywidget(units)
     lab.stack(
-        figure(second_view),
+        figure(second),
         figure(
-            units_view,
+            units,
             caption="Every hidden unit, placed by its first two weights. Equal units are one "
             "point, however long they train.",
         ),
@@ -574,20 +574,18 @@ def _(
     small_output,
     units,
 ):
+    _zero = lab.scaled(base.state.parameters, {"output.weight": 0.0, "output.bias": 0.0})
     _starts = {
-        "normal": (base.state.parameters, "everything N(0, 1)"),
-        "small": (small_output, f"output × {output_scale.value:g}"),
-        "zero": (
-            lab.scaled(base.state.parameters, {"output.weight": 0, "output.bias": 0}),
-            "output zero",
-        ),
-        "equal": (lab.with_equal_units(small_output), "equal units"),
+        "everything N(0, 1)": (base.state.parameters, "everything N(0, 1)"),
+        "as set above": (small_output, f"output × {output_scale.value:g}"),
+        "output layer zero": (_zero, "output zero"),
+        "all hidden units equal": (lab.with_equal_units(small_output), "equal units"),
     }
     _parameters, _name = _starts[output_start.value]
     second.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V}"}]
     second.watchers = [lambda state: lab.show_units(units, state.parameters["hidden.0.weight"])]
     if as_program:
-        for _other in ("normal", "equal"):
+        for _other in ("everything N(0, 1)", "all hidden units equal"):
             second.load(lab.started(base, _starts[_other][0]), _starts[_other][1])
             second.finish(5_000)
     second.load(
@@ -595,7 +593,6 @@ def _(
     )
     if as_program:
         second.finish(5_000)
-    mo.Html("")
     return
 
 
@@ -637,13 +634,12 @@ def _(figure, lab, mo):
         height=270,
     )
     saturated = lab.SaturationMap()
-    outputs_view, saturated_view = mo.ui.anywidget(outputs_chart), mo.ui.anywidget(saturated)
     figure(
-        outputs_view,
-        saturated_view,
+        outputs_chart,
+        saturated,
         caption="Left, the outputs of all units on 1,024 examples. Right, the first 32 examples, a "
-        "row for each, and the units, a column for each: coloured where the output is beyond ±0.97. "
-        "A column that is full would be a dead unit.",
+        "row for each, and the units, a column for each: coloured where the output is beyond "
+        "±0.97. A column that is full would be a dead unit.",
     )
     return outputs_chart, saturated
 
@@ -662,11 +658,11 @@ def _(base, corpus, hidden_scale, lab, mo, outputs_chart, saturated, small_outpu
     _through = lab.root_mean_square(_seen.gradients["hidden.0"]) / max(
         lab.root_mean_square(_seen.gradients["hidden.0.activation"]), 1e-30
     )
-    mo.Html(
-        f'<p class="number-line">Saturated: <b>{(abs(_h) > 0.97).mean():.1%}</b> of the outputs. '
+    lab.result(
+        f"Saturated: <b>{(abs(_h) > 0.97).mean():.1%}</b> of the outputs. "
         f"Pre-activations of standard deviation <b>{_z.std():.2f}</b>, outputs {_h.std():.2f}; "
         f"1 − tanh² is {(1 - _h**2).mean():.2f} on average, and <b>{_through:.0%}</b> of the "
-        f"gradient (root mean square) gets through.</p>"
+        f"gradient (root mean square) gets through."
     )
     return (scaled_hidden,)
 
@@ -674,7 +670,6 @@ def _(base, corpus, hidden_scale, lab, mo, outputs_chart, saturated, small_outpu
 @app.cell(hide_code=True)
 def _(lab, mo):
     third = lab.LiveTraining(label="Losses from starts that differ in the hidden layer's scale")
-    third_view = mo.ui.anywidget(third)
     lab.stack(
         mo.md(
             r"""
@@ -683,7 +678,7 @@ smaller than those of step 5, and they stay: with one hidden layer the network l
 them. With many it will not, as the next step shows.
 """
         ),
-        lab.figure(third_view),
+        lab.figure(third),
     )
     return (third,)
 
@@ -703,7 +698,6 @@ def _(
     )
     if as_program:
         third.finish(5_000)
-    mo.Html("")
     return
 
 
@@ -729,8 +723,8 @@ def _(controls, mo):
 ## <span class="number" id="depth">7</span>Vanishing and exploding
 
 One layer that shrinks its signal by a tenth does no harm. Twenty of them leave an eighth of it,
-and fifty nothing at all. What matters in a deep network is the factor from layer to layer: on the way
-forward for the activations, on the way back for the gradients.
+and fifty nothing at all. What matters in a deep network is the factor from layer to layer: on the
+way forward for the activations, on the way back for the gradients.
 
 Here are layers of 200 units with weights $\mathcal N(0, g^2/200)$ and no biases, for a gain $g$ of
 your choice. The inputs are Gaussian with variance 1, and any two of them are half alike. The points
@@ -747,9 +741,9 @@ integration and without drawing a single weight.
 def _(figure, lab, mo):
     deep = lab.DepthPictures()
     figure(
-        mo.ui.anywidget(deep.activations),
-        mo.ui.anywidget(deep.gradients),
-        mo.ui.anywidget(deep.correlations),
+        deep.activations,
+        deep.gradients,
+        deep.correlations,
         caption="Root mean squares on logarithmic axes; the gradient is 1 at the last layer. The "
         "correlation tells whether different inputs are still different: at 1 the network has made "
         "one of them all.",
@@ -766,12 +760,12 @@ def _(as_program, deep, deep_activation, deep_gain, deep_seed, depth, lab, mo, t
         seed=deep_seed.value or 0,
         wait=as_program,
     )
-    mo.Html(
-        f'<p class="number-line">From layer to layer the activations are multiplied by '
+    lab.result(
+        f"From layer to layer the activations are multiplied by "
         f"<b>{lab.by_layer(_signals.activations):.3f}</b> and, on the way back, the gradients by "
         f"<b>{lab.by_layer(_signals.gradients[::-1]):.3f}</b>. After {depth.value} layers two "
         f"examples that were half alike have a correlation of "
-        f"<b>{_signals.correlations[-1]:.2f}</b>.</p>"
+        f"<b>{_signals.correlations[-1]:.2f}</b>."
     )
     return
 
@@ -821,7 +815,7 @@ def _(figure, lab, mo):
         y={"label": "share, %", "low": 0},
         height=240,
     )
-    figure(mo.ui.anywidget(product))
+    figure(product)
     return (product,)
 
 
@@ -841,9 +835,9 @@ def _(divided, fan_in, lab, mo, np, product):
             100 * np.histogram(_x, _edges)[0] / _x.size,
         ),
     ]
-    mo.Html(
-        f'<p class="number-line">Standard deviation of x <b>{_x.std():.3f}</b>, of y '
-        f"<b>{_y.std():.3f}</b>; √n = {fan_in.value**0.5:.3f}.</p>"
+    lab.result(
+        f"Standard deviation of x <b>{_x.std():.3f}</b>, of y "
+        f"<b>{_y.std():.3f}</b>; √n = {fan_in.value**0.5:.3f}."
     )
     return
 
@@ -867,10 +861,10 @@ that: weights $\mathcal N(0, g^2/n)$ with
 
 $$g = \frac{1}{\sqrt{\mathbb E[f(z)^2]}}, \qquad z \sim \mathcal N(0, 1),$$
 
-hand on a unit second moment; for the gradient it is $1/\sqrt{\mathbb E[f'(z)^2]}$. For relu half of
-the variance is gone, hence $\sqrt 2$ (He et al. 2015, *Delving Deep into Rectifiers*). The customary
-$5/3$ for tanh is a round number on the large side; the exact one is 1.5925. A first layer that
-reads inputs of unit variance has no activation before it, so its gain is **1**, as He et al. say of
+hand on a unit second moment; for the gradient it is $1/\sqrt{\mathbb E[f'(z)^2]}$. For relu half
+of the variance is gone, hence $\sqrt 2$ (He et al. 2015, *Delving Deep into Rectifiers*). The
+customary $5/3$ for tanh is a round number on the large side; the exact one is 1.5925. A first layer
+that reads inputs of unit variance has no activation before it, so its gain is **1**, as He et al. say of
 theirs.
 """
         ),
@@ -883,7 +877,7 @@ theirs.
 def _(fanin, gain_activation, gain_formula, lab, mo, theory):
     try:
         nonlinearity, gains = lab.gains_of(gain_activation.value, gain_formula.value)
-        _output = mo.Html("")
+        _output = None
     except fanin.FaninError as error:
         nonlinearity = theory.find_nonlinearity(gain_activation.value)
         gains, _output = theory.exact_gains(nonlinearity), lab.complaint(error)
@@ -906,8 +900,8 @@ def _(figure, lab, mo):
         height=270,
     )
     figure(
-        mo.ui.anywidget(shape),
-        mo.ui.anywidget(settle),
+        shape,
+        settle,
         caption="Left, the activation with its slope. Right, what a deep network of it does to the "
         "size of its activations, by theory, at three gains.",
     )
@@ -936,13 +930,13 @@ def _(gains, lab, mo, nonlinearity, np, settle, shape, theory):
         )
         for place, (name, gain) in enumerate(_named.items())
     ]
-    _backward = gains.backward_gain
-    mo.Html(
-        f'<p class="number-line">Forward gain <b>{gains.forward_gain:.6f}</b>, backward gain '
-        f"<b>{_backward if isinstance(_backward, theory.NoTheory) else f'{_backward:.6f}'}</b>. At the "
+    _none = isinstance(gains.backward_gain, theory.NoTheory)
+    _backward = gains.backward_gain if _none else f"{gains.backward_gain:.6f}"
+    lab.result(
+        f"Forward gain <b>{gains.forward_gain:.6f}</b>, backward gain <b>{_backward}</b>. At the "
         f"forward gain the second moment's fixed point is <b>{gains.stability}</b> (slope "
         f"{gains.slope:.4f}), and each layer multiplies the gradient's second moment by "
-        f"{gains.chi:.4f}.</p>"
+        f"{gains.chi:.4f}."
     )
     return
 
@@ -1005,7 +999,7 @@ def _(figure, lab, mo):
         )
         for kind in ("without", "with")
     )
-    figure(mo.ui.anywidget(bare), mo.ui.anywidget(normed))
+    figure(bare, normed)
     return bare, normed
 
 
@@ -1028,9 +1022,9 @@ def _(bare, base, corpus, lab, mo, normalised_scale, normed, normed_base, small_
         normed_base.network, lab.scaled(normed_base.state.parameters, _scales), *_examples
     ).outputs["hidden.0.activation"]
     bare.series, normed.series = lab.output_histogram(_without), lab.output_histogram(_with)
-    mo.Html(
-        f'<p class="number-line">Saturated without: <b>{(abs(_without) > 0.97).mean():.1%}</b>, with: '
-        f"<b>{(abs(_with) > 0.97).mean():.1%}</b>.</p>"
+    lab.result(
+        f"Saturated without: <b>{(abs(_without) > 0.97).mean():.1%}</b>, with: "
+        f"<b>{(abs(_with) > 0.97).mean():.1%}</b>."
     )
     return
 
@@ -1070,7 +1064,7 @@ def _(figure, lab, mo):
         height=280,
         empty="Press Sweep the rates",
     )
-    figure(mo.ui.anywidget(sweep_chart))
+    figure(sweep_chart)
     return (sweep_chart,)
 
 
@@ -1108,13 +1102,13 @@ def _(
             {"axis": "x", "value": _found.suggestion, "label": f"suggested {_found.suggestion:g}"}
         ]
         _text = (
-            f"Loss {_found.first_loss:.3f} before the sweep and {_found.smoothed.min():.3f} at its best, "
-            f"at a rate of {_found.best_rate:.3g}. Half of that is a safe choice: "
+            f"Loss {_found.first_loss:.3f} before the sweep and {_found.smoothed.min():.3f} at its "
+            f"best, at a rate of {_found.best_rate:.3g}. Half of that is a safe choice: "
             f"<b>{_found.suggestion:g}</b>."
         )
     except fanin.FaninError as error:
         _text = str(error)
-    mo.Html(f'<p class="number-line">{_text}</p>')
+    lab.result(_text)
     return
 
 
@@ -1136,9 +1130,10 @@ def _(controls, mo):
 ## <span class="number" id="together">10</span>All of it together
 
 The starts you have met, side by side, each from the same seeds and on the same batches, so that
-nothing but the start differs. The line is the median over the seeds, the band reaches from the best
-seed to the worst. One training each would prove little: the verdict below the curves takes the
-differences seed by seed, gives an interval for each, and says *undecided* where they do not suffice.
+nothing but the start differs. The line is the median over the seeds, the band reaches from the
+best seed to the worst. One training each would prove little: the verdict below the curves takes
+the differences seed by seed, gives an interval for each, and says *undecided* where they do not
+suffice.
 """
         ),
         controls(race_seeds, race_steps, legend="the race"),
@@ -1149,7 +1144,7 @@ differences seed by seed, gives an interval for each, and says *undecided* where
 @app.cell(hide_code=True)
 def _(figure, lab, mo):
     contest = lab.LiveRace()
-    figure(mo.ui.anywidget(contest))
+    figure(contest)
     return (contest,)
 
 
@@ -1186,14 +1181,12 @@ def _(as_program, contest, corpus, fanin, mo, network, options, race_seeds, race
     )
     if as_program:
         contest.finish()
-    mo.Html("")
     return
 
 
 @app.cell(hide_code=True)
 def _(lab, mo):
     last = lab.LiveTraining(label="Losses from fanin's own start", steps=20_000)
-    last_view = mo.ui.anywidget(last)
     lab.stack(
         mo.md(
             r"""
@@ -1203,7 +1196,7 @@ Everything repaired: weights by the exact gain for what stands before them, 1 fo
 near-uniform output, zero biases. Train it, and let it speak.
 """
         ),
-        lab.figure(last_view),
+        lab.figure(last),
     )
     return (last,)
 
@@ -1215,7 +1208,6 @@ def _(V, as_program, fanin, lab, last, math, mo, options, sizes, words):
     last.load(good, f"fanin, {lab.said(options, sizes)}")
     if as_program:
         last.finish(20_000)
-    mo.Html("")
     return (good,)
 
 
@@ -1261,9 +1253,9 @@ def _(controls, mo):
     lab.stack(
         mo.md(
             r"""
-All that you have found by eye, `fanin diagnose` finds in one pass before the first step: it measures
-a network, lays the numbers beside what theory expects, says what is wrong and by how much, and
-prescribes what to change.
+All that you have found by eye, `fanin diagnose` finds in one pass before the first step: it
+measures a network, lays the numbers beside what theory expects, says what is wrong and by how
+much, and prescribes what to change.
 """
         ),
         controls(report_start, examine, legend="the network of this page"),

@@ -94,7 +94,9 @@ def edit(
 
     with _listening(host, port) as sockets:
         place = Place(host, sockets.getsockname()[1], secrets.token_urlsafe(16))
-    copy_lesson(notebook)
+    if copy_lesson(notebook):
+        # marimo waits to be told before it runs a file; this one was written just now, by fanin.
+        os.environ["_MARIMO_CONFIG_OVERLOAD_RUNTIME_AUTO_INSTANTIATE"] = "true"
     with _presence() as presence:
         build = start.create_starlette_app
 
@@ -105,15 +107,20 @@ def edit(
 
         start.create_starlette_app = guarded
         on_ready(place)
-        options = "--headless --skip-update-check --no-sandbox --token".split()
-        options += ["--host", host, "--port", str(place.port), "--token-password", place.token]
-        main(["--quiet", "edit", str(notebook), *options], standalone_mode=False)
+        quietly = ["--headless", "--skip-update-check", "--no-sandbox"]
+        there = ["--host", host, "--port", str(place.port)]
+        token = ["--token", "--token-password", place.token]
+        command = ["--quiet", "edit", str(notebook), *quietly, *there, *token]
+        main(command, standalone_mode=False)
 
 
-def copy_lesson(notebook: Path) -> None:
-    """Make the copy that is edited, unless it is there. Raises OptionError, naming the path."""
+def copy_lesson(notebook: Path) -> bool:
+    """Make the copy that is edited, unless it is there; whether it was made.
+
+    Raises OptionError, naming the path, where it cannot be.
+    """
     if notebook.exists():
-        return
+        return False
     text = LESSON.read_text(encoding="utf-8")
     style = str(LESSON.with_name("lesson.css"))
     try:
@@ -123,6 +130,7 @@ def copy_lesson(notebook: Path) -> None:
             f"{notebook}: the copy of the lesson to edit cannot be written: {error.strerror}; "
             "go to a folder of yours first"
         ) from None
+    return True
 
 
 def open_browser(place: Place) -> None:

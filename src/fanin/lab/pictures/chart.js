@@ -68,7 +68,7 @@ function makeChart(parent, read) {
       context.fillStyle = colours.ink(0.6);
       context.textAlign = "center";
       context.textBaseline = "middle";
-      context.fillText(spec.empty, (left + right) / 2, (top + bottom) / 2);
+      context.fillText(spec.empty, (left + right) / 2, top + 0.72 * (bottom - top));
     }
     paintMarks(context, spec.marks ?? [], x, y, { left, right, top, bottom }, colours);
     plan = { left, right, says: (pixel) => reading(series, x, spec, pixel) };

@@ -3,15 +3,15 @@ export default {
   render({ model, el }) {
     const root = make("div", el, { className: "letters" });
     let reach = 0;
-    const drawing = sheet(root, (width) => Math.min(width * 0.78, 380), (context, width, height, colours) => {
+    const drawing = sheet(root, (width) => Math.max(240, Math.min(width * 0.62, 400)), (context, width, height, colours) => {
       const symbols = model.get("symbols"), places = floats(model.get("places"));
-      let largest = 1e-6;
-      for (const value of places) largest = Math.max(largest, Math.abs(value));
-      // Axes that only grow: what moves are the letters.
-      if (model.get("step") === 0) reach = 0;
-      reach = Math.max(reach, largest * 1.12);
-      const scale = Math.min(width, height * 1.25) / 2 / reach;
-      const tall = Math.min(height, width) / 2 / reach;
+      // Rare letters may stand far out; on an asinh scale the crowd in the middle can be told apart.
+      const radii = symbols.map((_, k) => Math.hypot(places[2 * k], places[2 * k + 1]));
+      const middle = [...radii].sort((a, b) => a - b)[radii.length >> 1] || 1;
+      const drawn = radii.map((radius) => (radius ? (middle * Math.asinh(radius / middle)) / radius : 0));
+      const largest = Math.max(1e-6, ...radii.map((radius, k) => radius * drawn[k]));
+      reach = model.get("step") === 0 || !reach ? largest * 1.15 : reach + 0.1 * (largest * 1.15 - reach);
+      const scale = (Math.min(width, 1.7 * height) / 2 - 12) / reach, tall = (height / 2 - 12) / reach;
       context.strokeStyle = colours.ink(0.13);
       context.beginPath();
       context.moveTo(0, height / 2);
@@ -25,7 +25,7 @@ export default {
       symbols.forEach((symbol, k) => {
         const kind = "aeiou".includes(symbol) ? 1 : symbol === "·" ? 6 : symbol === "y" ? 4 : 0;
         context.fillStyle = colours.tone(kind);
-        context.fillText(symbol, width / 2 + scale * places[2 * k], height / 2 - tall * places[2 * k + 1]);
+        context.fillText(symbol, width / 2 + scale * drawn[k] * places[2 * k], height / 2 - tall * drawn[k] * places[2 * k + 1]);
       });
     });
     drawing.canvas.setAttribute("role", "img");

@@ -49,6 +49,7 @@ export default {
     model.on("change:status", says);
     model.on("change:standings", table);
     model.on("change:series", chart.update);
+    if (model.still) bar.remove();
     controls();
     says();
     table();

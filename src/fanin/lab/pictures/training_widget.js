@@ -56,6 +56,8 @@ export default {
     model.on("change:status", says);
     model.on("change:series", chart.update);
     model.on("change:marks", chart.update);
+    // In a file there is nobody to train.
+    if (model.still) for (const one of [go, stop, rewind, forget, label]) one.remove();
     controls();
     says();
     return chart.end;
