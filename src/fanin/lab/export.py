@@ -1,7 +1,6 @@
 """The lesson with its results as one file, which needs neither server nor network to be read."""
 
 import base64
-import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -10,8 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import anywidget
+
 from fanin.atomic_file import check_writable, reason, write_atomically
 from fanin.errors import OptionError
+
+STEPS = 5_000
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -39,28 +42,31 @@ _MATHEMATICS = re.compile(
 _CONTROL = re.compile(r'<span data-control="(\d+)"></span>')
 
 
-def export_lesson(path: str | Path) -> None:
-    """Run the lesson with its trainings, and write it. Raises OptionError, naming the path."""
+def export_lesson(path: str | Path, *, steps: int = STEPS) -> None:
+    """Run the lesson, its trainings for so many steps each, and write it.
+
+    Raises OptionError, naming the path, where it cannot be written.
+    """
     try:
         check_writable(path)
     except (OSError, ValueError) as error:
         raise OptionError(f"{path}: the lesson cannot be written: {reason(error)}") from None
-    content = page().encode()
+    content = page(steps).encode()
     try:
         write_atomically(path, content)
     except OSError as error:
         raise OptionError(f"{path}: the lesson cannot be written: {reason(error)}") from error
 
 
-def page() -> str:
-    """The whole file, after running every cell of the lesson."""
+def page(steps: int = STEPS) -> str:
+    """The whole file, after running every cell of the lesson and each training for `steps`."""
     import marimo
 
     from fanin.lab.layout import collecting, setting
     from fanin.lab.lesson import app
 
     with collecting() as collected:
-        outputs, _ = app.run()
+        outputs, _ = app.run(defs={"shown_steps": steps})
         pieces = [marimo.as_html(each).text for each in outputs if each is not None]
     body = "\n".join(f"<section>{each}</section>" for each in pieces)
     body = _CONTROL.sub(lambda found: setting(collected.controls[int(found[1])]), body)
@@ -91,10 +97,10 @@ def _style() -> str:
 
 def _script(pictures: Sequence[Any]) -> str:
     """The pictures' own programs, each once, and their states."""
-    kinds = list({type(each): None for each in pictures})
-    programs = [_text(kind, "_esm") for kind in kinds]
+    kinds = list({type(each): each for each in pictures})
+    programs = [str(next(p for p in pictures if type(p) is kind)._esm) for kind in kinds]
     states = [{"kind": kinds.index(type(each)), "state": state(each)} for each in pictures]
-    shown = {"programs": programs, "style": _text(kinds[0], "_css"), "pictures": states}
+    shown = {"programs": programs, "style": str(pictures[0]._css), "pictures": states}
     data = json.dumps(shown, default=_encoded).replace("<", "\\u003c")
     program = files("fanin.lab").joinpath("export.js").read_text(encoding="utf-8")
     return f"const LESSON = {data};\n{program}"
@@ -102,18 +108,12 @@ def _script(pictures: Sequence[Any]) -> str:
 
 def state(picture: Any) -> dict[str, Any]:
     """What a picture draws: the traits that it synchronises."""
-    return {
-        name: getattr(picture, name)
-        for name in picture.traits(sync=True)
-        if not name.startswith("_")
-    }
+    common = set(anywidget.AnyWidget.class_trait_names())
+    names = (name for name in picture.trait_names(sync=True) if not name.startswith("_"))
+    return {name: getattr(picture, name) for name in names if name not in common}
 
 
 def _encoded(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
-    return str(value)
-
-
-def _text(kind: type, name: str) -> str:
-    return str(inspect.getattr_static(kind, name))
+    raise TypeError(f"a {type(value).__name__} has no place in a picture's state")

@@ -60,6 +60,12 @@ trained, not a film of one. Every random number comes from a seed that you can s
 
 @app.cell(hide_code=True)
 def _():
+    shown_steps = 5_000  # of each training, where the lesson runs as a program and nobody watches
+    return (shown_steps,)
+
+
+@app.cell(hide_code=True)
+def _():
     import math
     from dataclasses import replace
 
@@ -304,7 +310,7 @@ def _(lab, mo):
 
 
 @app.cell(hide_code=True)
-def _(V, as_program, base, corpus, first, lab, letters, math, options, sizes):
+def _(V, as_program, base, corpus, first, lab, letters, math, options, shown_steps, sizes):
     first.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V} = {math.log(V):.3f}"}]
     first.watchers = [
         lambda state: letters.show(
@@ -313,7 +319,7 @@ def _(V, as_program, base, corpus, first, lab, letters, math, options, sizes):
     ]
     first.load(base, lab.said(options, sizes))
     if as_program:
-        first.finish(5_000)
+        first.finish(shown_steps)
     return
 
 
@@ -571,6 +577,7 @@ def _(
     output_scale,
     output_start,
     second,
+    shown_steps,
     small_output,
     units,
 ):
@@ -587,12 +594,12 @@ def _(
     if as_program:
         for _other in ("everything N(0, 1)", "all hidden units equal"):
             second.load(lab.started(base, _starts[_other][0]), _starts[_other][1])
-            second.finish(5_000)
+            second.finish(shown_steps)
     second.load(
         lab.started(base, _parameters), f"{_name}, lr {options.rate:g}, seed {options.seed}"
     )
     if as_program:
-        second.finish(5_000)
+        second.finish(shown_steps)
     return
 
 
@@ -685,19 +692,30 @@ them. With many it will not, as the next step shows.
 
 @app.cell(hide_code=True)
 def _(
-    V, as_program, base, hidden_scale, lab, math, mo, options, scaled_hidden, small_output, third
+    V,
+    as_program,
+    base,
+    hidden_scale,
+    lab,
+    math,
+    mo,
+    options,
+    scaled_hidden,
+    shown_steps,
+    small_output,
+    third,
 ):
     third.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V}"}]
     if as_program:
         _other = lab.scaled(small_output, {"hidden.0.weight": 0.2, "hidden.0.bias": 0.0})
         third.load(lab.started(base, _other), "W₁ × 0.2")
-        third.finish(5_000)
+        third.finish(shown_steps)
     third.load(
         lab.started(base, scaled_hidden),
         f"W₁ × {hidden_scale.value:g}, lr {options.rate:g}, seed {options.seed}",
     )
     if as_program:
-        third.finish(5_000)
+        third.finish(shown_steps)
     return
 
 
@@ -864,8 +882,8 @@ $$g = \frac{1}{\sqrt{\mathbb E[f(z)^2]}}, \qquad z \sim \mathcal N(0, 1),$$
 hand on a unit second moment; for the gradient it is $1/\sqrt{\mathbb E[f'(z)^2]}$. For relu half
 of the variance is gone, hence $\sqrt 2$ (He et al. 2015, *Delving Deep into Rectifiers*). The
 customary $5/3$ for tanh is a round number on the large side; the exact one is 1.5925. A first layer
-that reads inputs of unit variance has no activation before it, so its gain is **1**, as He et al. say of
-theirs.
+that reads inputs of unit variance has no activation before it, so its gain is **1**, as He et al.
+say of theirs.
 """
         ),
         controls(gain_activation, gain_formula, legend="an activation"),
@@ -1149,10 +1167,23 @@ def _(figure, lab, mo):
 
 
 @app.cell(hide_code=True)
-def _(as_program, contest, corpus, fanin, mo, network, options, race_seeds, race_steps, replace):
+def _(
+    as_program,
+    contest,
+    corpus,
+    fanin,
+    mo,
+    network,
+    options,
+    race_seeds,
+    race_steps,
+    replace,
+    shown_steps,
+):
     from fanin.race import Lane, Race
 
-    _settings = replace(options, steps=race_steps.value)
+    _steps = min(race_steps.value, shown_steps) if as_program else race_steps.value
+    _settings = replace(options, steps=_steps)
     _named = {
         "fanin": "fanin",
         "everything N(0, 1)": "normal",
@@ -1176,7 +1207,7 @@ def _(as_program, contest, corpus, fanin, mo, network, options, race_seeds, race
             tuple(_lanes),
             tuple(range(_first, _first + race_seeds.value)),
             corpus,
-            evaluate_every=max(50, race_steps.value // 40),
+            evaluate_every=max(50, _steps // 40),
         )
     )
     if as_program:
@@ -1202,12 +1233,12 @@ near-uniform output, zero biases. Train it, and let it speak.
 
 
 @app.cell(hide_code=True)
-def _(V, as_program, fanin, lab, last, math, mo, options, sizes, words):
+def _(V, as_program, fanin, lab, last, math, mo, options, shown_steps, sizes, words):
     good = fanin.prepare(words, start="fanin", options=options, **sizes)
     last.marks = [{"axis": "y", "value": math.log(V), "label": f"log {V}"}]
     last.load(good, f"fanin, {lab.said(options, sizes)}")
     if as_program:
-        last.finish(20_000)
+        last.finish(4 * shown_steps)
     return (good,)
 
 
