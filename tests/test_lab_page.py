@@ -95,8 +95,17 @@ def opened(browser, address, **settings):
 
 
 def settled(page):
-    """The page when every cell has run: the last one has the closing words."""
-    page.get_by_text("That is all there is to a start").wait_for()
+    """The page when every cell has run: four trainings and the race have said where they are."""
+    page.wait_for_function("""() => {
+        const all = [];
+        const look = root => root.querySelectorAll('*').forEach(each => {
+            if (each.matches('.status')) all.push(each);
+            if (each.shadowRoot) look(each.shadowRoot);
+        });
+        look(document);
+        const told = document.querySelectorAll('.number-line').length >= 7;
+        return told && all.length === 5 && all.every(each => each.textContent);
+    }""")
     return page
 
 
@@ -145,10 +154,6 @@ def test_training_moves_the_graph_and_a_rewind_goes_back_to_the_same_start(page)
     widget.locator("select").select_option("5000")
     before = pixels(widget.locator("canvas"))
     # Noted in the page itself, so that the test's own pace does not count.
-    page.evaluate("""() => {
-        const status = document.querySelectorAll('marimo-anywidget');
-        window.frames = [];
-    }""")
     widget.locator(".status").evaluate("""status => {
         window.seen = [];
         new MutationObserver(() => window.seen.push([performance.now(), status.textContent]))
