@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Place:
     @property
     def address(self) -> str:
         """With the token, which is a password: who has it has the page."""
-        name = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        name = _reached_at(self.host)
         name = f"[{name}]" if ":" in name else name
         return f"http://{name}:{self.port}/?access_token={self.token}"
 
@@ -106,11 +107,11 @@ def edit(
             return app
 
         start.create_starlette_app = guarded
-        on_ready(place)
+        threading.Thread(target=_when_it_answers, args=(place, on_ready), daemon=True).start()
         quietly = ["--headless", "--skip-update-check", "--no-sandbox"]
         there = ["--host", host, "--port", str(place.port)]
         token = ["--token", "--token-password", place.token]
-        command = ["--quiet", "edit", str(notebook), *quietly, *there, *token]
+        command = ["--quiet", "--yes", "edit", str(notebook), *quietly, *there, *token]
         main(command, standalone_mode=False)
 
 
@@ -135,16 +136,27 @@ def copy_lesson(notebook: Path) -> bool:
 
 def open_browser(place: Place) -> None:
     """Opens the page in the user's browser, once it answers."""
+    threading.Thread(
+        target=_when_it_answers,
+        args=(place, lambda place: webbrowser.open(place.address)),
+        daemon=True,
+    ).start()
 
-    def when_ready() -> None:
-        for _ in range(100):
-            with socket.socket() as probe:
-                probe.settimeout(0.2)
-                if probe.connect_ex(("127.0.0.1", place.port)) == 0:
-                    break
-        webbrowser.open(place.address)
 
-    threading.Thread(target=when_ready, daemon=True).start()
+def _when_it_answers(place: Place, then: Callable[[Place], object]) -> None:
+    while True:
+        try:
+            socket.create_connection((_reached_at(place.host), place.port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            break
+    then(place)
+
+
+def _reached_at(host: str) -> str:
+    """Where this machine finds what listens there: on every address, on its own too."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 @contextmanager
