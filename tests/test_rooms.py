@@ -29,12 +29,14 @@ FLOORS = (
     ("torch",),
     ("race",),
     ("pictures",),
-    ("cli", "lab"),
+    ("lab",),
+    ("cli",),
     ("__main__",),
     ("__init__",),  # the contents page
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-MODULES = sorted(HOUSE.rglob("*.py"))
+# The lesson is a user's program that happens to be here: it imports the public names.
+MODULES = sorted(set(HOUSE.rglob("*.py")) - {HOUSE / "lab" / "lesson.py"})
 
 
 def room_of(path):

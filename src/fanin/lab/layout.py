@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape, unescape
@@ -25,7 +25,7 @@ _LABEL = re.compile(r"""data-label='([^']*)'""")
 
 
 @contextmanager
-def collecting() -> Iterator[Collected]:
+def collecting() -> Generator[Collected]:
     """While it holds, pictures and controls leave their places only, and are gathered."""
     collected = Collected()
     token = _collected.set(collected)

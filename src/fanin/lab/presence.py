@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import final
@@ -27,7 +27,7 @@ class Presence:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def of(self, session: str) -> Iterator[None]:
+    def of(self, session: str) -> Generator[None]:
         """Notes a tab as open as long as the context is."""
         place = _place(self.folder, session)
         self._open[session] += 1

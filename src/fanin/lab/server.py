@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -99,14 +99,16 @@ def edit(
         # marimo waits to be told before it runs a file; this one was written just now, by fanin.
         os.environ["_MARIMO_CONFIG_OVERLOAD_RUNTIME_AUTO_INSTANTIATE"] = "true"
     with _presence() as presence:
-        build = start.create_starlette_app
+        # marimo has no setting for what stands before its editor.
+        server: Any = start
+        build = server.create_starlette_app
 
         def guarded(**settings: Any) -> Any:
             app = build(**settings)
             app.add_middleware(Guard, host=host, presence=presence)  # the last added is outermost
             return app
 
-        start.create_starlette_app = guarded
+        server.create_starlette_app = guarded
         threading.Thread(target=_when_it_answers, args=(place, on_ready), daemon=True).start()
         quietly = ["--headless", "--skip-update-check", "--no-sandbox"]
         there = ["--host", host, "--port", str(place.port)]
@@ -160,7 +162,7 @@ def _reached_at(host: str) -> str:
 
 
 @contextmanager
-def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
+def _listening(host: str, port: int | None) -> Generator[socket.socket]:
     if port is not None and not 0 < port < 2**16:
         raise OptionError(f"--port is from 1 to 65535; found {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -178,7 +180,7 @@ def _listening(host: str, port: int | None) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _presence() -> Iterator[Presence]:
+def _presence() -> Generator[Presence]:
     folder = tempfile.mkdtemp(prefix="fanin-lab-")
     os.environ[FOLDER_VARIABLE] = folder
     try:

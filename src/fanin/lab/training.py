@@ -191,7 +191,9 @@ class LiveTraining(anywidget.AnyWidget):
         assert self.state is not None
         run, drawn, before = self._run, 0.0, self._seconds
         options = watched_options(run.options, self.state.step + steps)
-        records = train(run.network, self.state.parameters, run.corpus, options, state=self.state)
+        records: Any = train(
+            run.network, self.state.parameters, run.corpus, options, state=self.state
+        )
         with contextlib.closing(records):
             for progress in records:
                 self._history.add(progress.step, progress.batch_losses, progress.dev_loss)

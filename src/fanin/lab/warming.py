@@ -6,10 +6,11 @@ def warm_up() -> None:
     from fanin.race.devices import use_all_cores
 
     use_all_cores()  # for the race; it can be said only before JAX has begun
-    import fanin
-    from fanin import lab
+    from fanin.lab import within
+    from fanin.trainer import prepare
+    from fanin.training import TrainingOptions
 
-    options = fanin.TrainingOptions(schedule="constant")
-    run = fanin.prepare(start="normal", options=options, embedding=3, block=4, hidden=(100,))
+    options = TrainingOptions(schedule="constant")
+    run = prepare(start="normal", options=options, embedding=3, block=4, hidden=(100,))
     examples = run.corpus.train.contexts[:1024], run.corpus.train.targets[:1024]
-    lab.within(run.network, run.state.parameters, *examples)
+    within(run.network, run.state.parameters, *examples)
