@@ -75,7 +75,15 @@ def serve(
             timeout_graceful_shutdown=1,
         )
         on_ready(place)
-        uvicorn.Server(config).run(sockets=[sockets])
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                # Each tab has a thread, which would keep the process from ending.
+                for route in page.routes:
+                    await route.app.state.session_manager.shutdown()
+                await super().shutdown(sockets)
+
+        Server(config).run(sockets=[sockets])
 
 
 def edit(
