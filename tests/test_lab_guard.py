@@ -145,3 +145,20 @@ def test_the_copy_to_edit_is_made_once(tmp_path):
     assert path.read_text() == "mine"
     with pytest.raises(OptionError, match="cannot be written"):
         copy_lesson(tmp_path / "nowhere" / "lesson.py")
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys):
+    from fanin.cli import lab, main
+
+    monkeypatch.setattr(lab, "find_spec", lambda name: None)
+    assert main(["lab"]) == 2
+    assert 'pip install "fanin[lab]"' in capsys.readouterr().err
+
+
+def test_what_excludes_each_other_is_refused(capsys):
+    from fanin.cli import main
+
+    assert main(["lab", "--edit", "--export", "x.html"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+    assert main(["lab", "--export", "no/such/folder/x.html"]) == 2
+    assert "cannot be written" in capsys.readouterr().err

@@ -442,15 +442,16 @@ def _(base, corpus, figure, lab, mo):
 
 @app.cell(hide_code=True)
 def _(V, chances_chart, corpus, example, lab, logits_chart, math, mo, np, start_within, symbols):
-    _z = start_within.logits[example.value].astype(float)
+    _place = min(example.value, len(start_within.logits) - 1)
+    _z = start_within.logits[_place].astype(float)
     _p = np.exp(_z - _z.max())
     _p /= _p.sum()
     _edges = np.arange(V + 1) - 0.5
     logits_chart.series = [lab.bars("logit", _edges, _z)]
     chances_chart.series = [lab.bars("probability", _edges, _p, tone=1)]
     chances_chart.marks = [{"axis": "y", "value": 1 / V, "label": f"1/{V}"}]
-    _right = int(corpus.train.targets[example.value])
-    _context = " ".join(symbols[i] for i in corpus.train.contexts[example.value])
+    _right = int(corpus.train.targets[_place])
+    _context = " ".join(symbols[i] for i in corpus.train.contexts[_place])
     lab.result(
         f"After <b>{_context}</b> comes <b>{symbols[_right]}</b>, to which "
         f"the network gives p = {_p[_right]:.3g}: a loss of "

@@ -158,7 +158,8 @@ class LiveTraining(anywidget.AnyWidget):
         assert self._run is not None
         self.state = self._run.state
         self._seconds = 0.0
-        self._history = _History(label, len(self._earlier))
+        taken = {one.tone for one in self._earlier}
+        self._history = _History(label, min(set(range(MOST_KEPT + 1)) - taken))
         self.step = self.state.step
         self.wrong = ""
         self.status = "at the start"
