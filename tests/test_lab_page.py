@@ -28,7 +28,10 @@ QUIET = (
 PATIENCE = 120_000  # milliseconds, for a machine that has much else to do
 STEPS = 11
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # of other people's packages
+    pytest.mark.xdist_group("lab"),  # one server and one page
+]
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +177,7 @@ def test_training_moves_the_graph_and_a_rewind_goes_back_to_the_same_start(page)
     both = re.findall(r"dev loss[^·]* (\d+\.\d+)", first_losses(widget))
     assert len(both) == 2  # the earlier curve is kept
     assert both[0] == both[1]
-
-
-def test_continuing_goes_on_in_the_same_curve(page):
-    widget = training(page)
-    widget.locator("select").select_option("1000")
+    # Going on is in the same curve.
     widget.get_by_role("button", name="Continue").click()
     wait_for_step(page, widget, "2,000")
 
