@@ -286,3 +286,12 @@ def test_examples_are_spread_over_the_training_set(run, report):
     assert jax.tree.all(
         jax.tree.map(lambda a, b: (a == b).all(), report.subject.parameters, run.state.parameters)
     )
+
+
+def test_the_first_update_is_that_of_the_optimiser_asked_for(capsys):
+    told = json.loads(printed(capsys, "--hidden 8 --batch 64 --optimizer adam --json").out)
+    (one,) = (layer for layer in told["layers"] if layer["name"] == "hidden.0")
+    (weight, *_) = one["parameters"]
+    # Adam's first step is its rate, whatever the gradient.
+    wanted = math.log10(0.001 / weight["data"]["std"])
+    assert weight["update_to_data"] == pytest.approx(wanted, abs=0.01)

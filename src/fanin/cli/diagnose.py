@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from fanin.cli.output import printable
-from fanin.cli.train import NormalisationKind, activation_names, given, sizes, start_names
+from fanin.cli.train import (
+    NormalisationKind,
+    OptimiserName,
+    activation_names,
+    given,
+    sizes,
+    start_names,
+)
 from fanin.errors import OptionError
 
 if TYPE_CHECKING:
@@ -50,6 +57,10 @@ def diagnose(
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
     batch: Annotated[int | None, Parameter(group=_MEASUREMENT, show_default="4,096")] = None,
     lr: Annotated[float | None, Parameter(group=_MEASUREMENT, show_default="0.1")] = None,
+    optimiser: Annotated[
+        OptimiserName | None,
+        Parameter(name=["--optimiser", "--optimizer"], group=_MEASUREMENT, show_default="sgd"),
+    ] = None,
     seed: Annotated[int | None, Parameter(group=_MEASUREMENT, show_default="0")] = None,
     split_seed: Annotated[int | None, Parameter(group=_MEASUREMENT, show_default="0")] = None,
     fix: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
@@ -86,7 +97,9 @@ def diagnose(
     batch
         Training examples to measure on; fewer than 1,024 do not tell dead units from unlucky ones.
     lr
-        Learning rate, for the size of the first update.
+        Learning rate, for the size of the first update; 0.001 by default with adam and adamw.
+    optimiser
+        sgd, adam or adamw: whose first update is measured, and not made.
     seed
         Decides the start.
     split_seed
@@ -113,7 +126,7 @@ def diagnose(
     _check_outputs(out, html, inputs=(words, start or model))
     run = _prepare(
         words,
-        settings=given(lr=lr, seed=seed),
+        settings=given(lr=lr, seed=seed, optimiser=optimiser),
         choices=given(
             start=start or model,
             embedding=embedding,
