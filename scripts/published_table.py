@@ -45,7 +45,7 @@ steps, everything else as above. Made by
 
     python scripts/published_table.py FOLDER
 
-in {minutes:.0f} minutes of wall time on {cores} cores ({cpu}), which other programs used too. A
+in {minutes:.0f} minutes of wall time on {cores} cores ({cpu}) that other programs were using too. A
 seed decides initialisation and the order of mini-batches, and all rows share it; words and split
 are fixed, so the intervals are over initialisation and order. Mean ± half of the t interval at
 95 %, in nats per symbol:
@@ -57,6 +57,8 @@ are fixed, so the intervals are over initialisation and order. Mean ± half of t
 Every pair of rows on test losses, the lower row minus the upper one, so that negative is better:
 paired differences with t intervals at {level:.1%}, which makes {whole:.0%} for all {count} verdicts
 together. Differences within ±{margin:g} count as none.
+
+**{answer}**
 
 | lower row | upper row | dev there | test here | verdict |
 |---|---|---|---|---|
@@ -115,7 +117,8 @@ def part(results: Results) -> str:
         whole=LEVEL,
         count=len(pairs),
         margin=MARGIN,
-        pairs="\n".join(pair(results, upper, lower, level) for upper, lower in pairs),
+        answer=answer([compared(results, *both, level) for both in pairs]),
+        pairs="\n".join(pair(results, *both, level) for both in pairs),
     )
 
 
@@ -127,7 +130,7 @@ def row(results: Results, place: int) -> str:
         for which in ("dev_loss", "test_loss")
     )
     called = f"`{start}`" + (f", `normalisation={normalisation}`" if normalisation else "")
-    return f"| {name} | {called} | {published} | {dev} | {test} |"
+    return f"| {name} | {called} | {published:.4f} | {dev} | {test} |"
 
 
 def mean_and_half(losses: list[float | None]) -> str:
@@ -139,7 +142,8 @@ def mean_and_half(losses: list[float | None]) -> str:
     return f"{judged.mean:.4f} ± {half:.4f}{gone}"
 
 
-def pair(results: Results, upper: Row, lower: Row, level: float) -> str:
+def compared(results: Results, upper: Row, lower: Row, level: float) -> Comparison:
+    """The lower row against the upper one, on test losses."""
     losses = {
         name: [results.finished[place, seed].test_loss for seed in results.plan.seeds]
         for place, (name, *_) in enumerate(ROWS)
@@ -148,6 +152,23 @@ def pair(results: Results, upper: Row, lower: Row, level: float) -> str:
     judged = judge(both, uniform_loss=UNIFORM, level=level, margin=MARGIN)
     found = judged[lower[0]].comparison
     assert found is not None
+    return found
+
+
+def answer(found: list[Comparison]) -> str:
+    """How many of the published differences are real, and how many within seeds."""
+    real = [each for each in found if each.verdict in ("better", "worse")]
+    small = sum(bool(each.within_margin) for each in real)
+    within = sum(each.verdict == "equivalent" for each in found)
+    undecided = len(found) - len(real) - within
+    return (
+        f"Of these {len(found)} differences {len(real) - small} are real, {small} real and below "
+        f"{MARGIN:g},\n{within} within seeds and below {MARGIN:g}, {undecided} undecided."
+    )
+
+
+def pair(results: Results, upper: Row, lower: Row, level: float) -> str:
+    found = compared(results, upper, lower, level)
     ends = ""
     if found.difference is not None and found.interval is not None:
         ends = f"{signed(found.difference)} ({signed(found.interval.low)} to "
