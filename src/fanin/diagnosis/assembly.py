@@ -93,7 +93,7 @@ def layer(
         described,
         weight_std=weights and weights.std,
         weight_second_moment=weights and weights.second_moment,
-        gain=_gain(weights, described.fan_in),
+        gain=gain_of(weights, described.fan_in),
         parameters=parameters,
         preactivation=preactivation,
         normalised=normalised,
@@ -178,7 +178,8 @@ def _not_finite(what: str, moments: Moments) -> str:
     return f"{what} has {count:,} of {moments.size:,} values that are not finite"
 
 
-def _gain(weights: Moments | None, fan_in: int | None) -> Number:
+def gain_of(weights: Moments | None, fan_in: int | None) -> Number:
+    """The standard deviation times √fan-in, where there are both."""
     if weights is None or weights.std is None or fan_in is None:
         return None
     return weights.std * sqrt(fan_in)

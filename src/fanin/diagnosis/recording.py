@@ -168,6 +168,11 @@ class Layer:
     calls: int = 1
     place: str = ""
     """the line that called it, where the framework tells"""
+    places: float = 1.0
+    """at how many places (positions, tokens) each example has its units"""
+    attention_entropy: Number = None
+    """of attention weights over that of equal ones, the mean over queries: 0 where each looks at
+    one key alone"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""`diagnose` for a user's own module: record, judge, and put right on request."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import nn
+
+from fanin.diagnosis.judge import judge
+from fanin.diagnosis.report import Prescription, Report, ReportError
+from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
+from fanin.torch import mending
+from fanin.torch.losses import LossFunction
+from fanin.torch.record import Inputs, record
+
+
+def diagnose(
+    module: nn.Module,
+    inputs: Inputs,
+    targets: Any = None,
+    loss: str | LossFunction | None = "cross_entropy",
+    *,
+    ignore_index: int = -100,
+    learning_rate: float | None = None,
+    thresholds: Thresholds = THRESHOLDS,
+) -> Report:
+    """Tell before the first step whether a module will learn, why not, and what to do.
+
+    `inputs` are a tensor, a tuple (`module(*inputs)`) or a dictionary (`module(**inputs)`); one
+    forward and one backward pass over them is measured, in the mode that the module is in.
+    `loss` is "cross_entropy" (classes last or second, by the targets' shape), "binary_cross_entropy"
+    (of logits), "mse", or a callable of what the module returns and the targets. With None, or
+    without targets, the output's gradient is random and no loss is judged.
+
+    Parameters, buffers, `.grad`, flags, hooks and random states are afterwards as before. Raises
+    ShapeError for inputs, labels or losses that do not fit, PassError for a module that cannot be
+    looked into or fails.
+    """
+    subject = ModuleSubject(
+        module, inputs, targets, loss, ignore_index, learning_rate, thresholds
+    )
+    return subject.diagnose(module)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ModuleSubject:
+    """A module with the batch on which it was diagnosed."""
+
+    module: nn.Module
+    inputs: Inputs
+    targets: Any
+    loss: str | LossFunction | None
+    ignore_index: int
+    learning_rate: float | None
+    thresholds: Thresholds
+
+    def diagnose(self, mended: nn.Module) -> Report:
+        recorded = record(
+            mended,
+            self.inputs,
+            self.targets,
+            loss=self.loss,
+            ignore_index=self.ignore_index,
+            learning_rate=self.learning_rate,
+        )
+        return judge(
+            recorded.recording,
+            recorded.nonlinearities,
+            thresholds=self.thresholds,
+            subject=self,
+            write=mending.code,
+            write_choice=mending.choice_code,
+        )
+
+    def mended(self, prescriptions: tuple[Prescription, ...]) -> nn.Module:
+        return self.mended_copy(self.module, prescriptions)
+
+    def mended_copy(
+        self, module: nn.Module, prescriptions: tuple[Prescription, ...]
+    ) -> nn.Module:
+        """A copy of a module of the same parameters, with these changes."""
+        try:
+            made = copy.deepcopy(module)
+        except Exception as error:
+            raise ReportError(
+                f"the module cannot be copied ({error}); fix_() changes it in place"
+            ) from error
+        mending.apply(made, prescriptions)
+        return made
+
+    def given(self, mended: nn.Module) -> nn.Module:
+        return mended
+
+    def mend_(self, prescriptions: tuple[Prescription, ...]) -> None:
+        mending.apply(self.module, prescriptions)

@@ -1,0 +1,280 @@
+"""From the nodes of a pass to the layers of a recording: what belongs together, and its part."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fanin.diagnosis import assembly, summaries
+from fanin.diagnosis.assembly import ParameterFacts
+from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures, UnitSums
+from fanin.diagnosis.recording import Layer, LayerRole
+from fanin.torch.naming import Names
+from fanin.torch.nodes import Node
+from fanin.torch.operators import ends_of
+from fanin.torch.paths import bypassed
+from fanin.torch.signals import Measured, fetched, on_host, whole
+
+
+@dataclass
+class Chain:
+    """A node with the normalisation and the activation that follow it and nothing else does."""
+
+    nodes: list[Node]
+    name: str = ""
+    role: LayerRole = "none"
+    branches: int = 0
+    parameters: dict[str, str] = field(default_factory=dict)
+    """its own, under the names that it has them by, with the first name of each"""
+
+    @property
+    def first(self) -> Node:
+        return self.nodes[0]
+
+    @property
+    def last(self) -> Node:
+        return self.nodes[-1]
+
+    def one(self, what: str) -> Node | None:
+        return next((node for node in self.nodes if getattr(node, what) is not None), None)
+
+
+def chains(nodes: list[Node], names: Names, outputs: Iterable[int]) -> list[Chain]:
+    """The layers of a pass, named and with their roles; `outputs` are the nodes of what the loss
+    reads."""
+    readers: dict[int, list[Node]] = {}
+    for node in nodes[1:]:
+        for number in node.reads:
+            readers.setdefault(number, []).append(node)
+    ends = set(outputs)
+    chain_of: dict[int, Chain] = {}
+    found: list[Chain] = []
+    for node in nodes[1:]:
+        chain = chain_of.get(node.read) if node.read else None
+        if (
+            chain is not None
+            and chain.last.number == node.read
+            and readers[node.read or 0] == [node]
+            and node.read not in ends
+            and _joins(chain, node)
+        ):
+            chain.nodes.append(node)
+        else:
+            chain = Chain([node])
+            found.append(chain)
+        chain_of[node.number] = chain
+    taken: set[str] = set()
+    for chain in found:
+        base = chain.first.name
+        chain.name = base
+        count = 2
+        while chain.name in taken:
+            chain.name, count = f"{base}#{count}", count + 1
+        taken.add(chain.name)
+    _give_roles(found, chain_of, ends)
+    _give_parameters(found, names)
+    return found
+
+
+def _joins(chain: Chain, node: Node) -> bool:
+    if chain.first.kind in ("attention", "activation"):
+        return False
+    if node.kind == "normalisation":
+        return chain.one("normalisation") is None
+    return node.kind == "activation"
+
+
+def _give_roles(found: list[Chain], chain_of: Mapping[int, Chain], ends: set[int]) -> None:
+    place = {id(chain): number for number, chain in enumerate(found, 1)}
+    edges: list[tuple[int, int]] = []
+    for chain in found:
+        for node in chain.nodes:
+            for number in node.reads:
+                source = place[id(chain_of[number])] if number else 0
+                if source != place[id(chain)]:
+                    edges.append((source, place[id(chain)]))
+    sinks = {place[id(chain_of[number])] for number in ends if number}
+    aside = bypassed(len(found) + 1, edges, sinks)
+    sums = [c for c in found if c.first.kind == "sum" and place[id(c)] not in aside]
+    added = {number for chain in sums for number in chain.first.reads}
+    last = found[next(iter(sinks)) - 1] if len(sinks) == 1 else None
+    for chain in found:
+        kind = chain.first.kind
+        if chain is last and chain.one("weight") is not None:
+            chain.role = "output"
+        elif kind == "embedding":
+            chain.role = "embedding"
+        elif chain.first.weight is not None or kind == "recurrent":
+            chain.role = "residual" if place[id(chain)] in aside else "hidden"
+            if chain.role == "residual" and chain.last.number in added:
+                chain.branches = max(1, (len(sums) + 1) // 2)
+
+
+def _give_parameters(found: list[Chain], names: Names) -> None:
+    """Each parameter goes to the first layer that uses it; to others under another name of its."""
+    owned: set[str] = set()
+    for chain in found:
+        for node in chain.nodes:
+            for first in node.parameters:
+                own = first
+                if first in owned:
+                    own = _other_name(first, node, names)
+                    if own is None or own in owned:
+                        continue
+                owned.add(own)
+                chain.parameters[own] = first
+
+
+def _other_name(first: str, node: Node, names: Names) -> str | None:
+    """Under which other name a tied parameter belongs to the module of this node."""
+    others = [name for name, of in names.tied.items() if of == first]
+    return next((name for name in others if name.rpartition(".")[0] == node.name), None)
+
+
+@dataclass
+class Assembly:
+    """What is known of all layers, for making each of them."""
+
+    names: Names
+    parameters: Mapping[str, ParameterMeasures]
+    examples: int
+    gradient_scale: float
+    learning_rate: float | None
+    layers: dict[str, Layer] = field(default_factory=dict)
+    by_node: dict[int, Layer] = field(default_factory=dict)
+    outputs: dict[int, Measured] = field(default_factory=dict)
+
+    def add(self, chain: Chain) -> None:
+        layer = self._layer(chain)
+        self.layers[layer.name] = layer
+        self.by_node.update((node.number, layer) for node in chain.nodes)
+
+    def _layer(self, chain: Chain) -> Layer:
+        first, last = chain.first, chain.last
+        for node in chain.nodes:
+            if node.output is not None:
+                self.outputs[node.number] = fetched(node.output)
+        before = self._given(first)
+        described = replace(self._described(chain), input=whole(_moments(before), before))
+        source = before if first.kind in ("activation", "normalisation") else None
+        preactivation = source or self.outputs.get(first.number)
+        if preactivation is None:
+            facts = tuple(self._facts(chain))
+            own = tuple(assembly.parameter(each, self.learning_rate) for each in facts)
+            return replace(described, parameters=own)
+        norm, act = chain.one("normalisation"), chain.one("activation")
+        normalised = self.outputs.get(norm.number) if norm else None
+        activation = self.outputs.get(act.number) if act else None
+        gradient = fetched(last.gradient) if last.gradient is not None else None
+        measures = LayerMeasures(
+            preactivation.signal,
+            normalised and normalised.signal,
+            activation and activation.signal,
+            gradient and gradient.signal,
+            on_host(act.ends) if act and act.ends else None,
+        )
+        layer = assembly.layer(
+            described,
+            measures,
+            tuple(self._facts(chain)),
+            flat_ends=ends_of(act.activation) if act and act.activation else (None, None),
+            gradient_scale=self.gradient_scale,
+            learning_rate=self.learning_rate,
+        )
+        layer = replace(
+            layer,
+            preactivation=whole(layer.preactivation, preactivation),
+            normalised=whole(layer.normalised, normalised),
+            activation=whole(layer.activation, activation or normalised or preactivation),
+            gradient=whole(layer.gradient, gradient, self.gradient_scale),
+        )
+        return self._with_weight(layer, chain)
+
+    def _described(self, chain: Chain) -> Layer:
+        first, last = chain.first, chain.last
+        weight, norm, act = first.weight, chain.one("normalisation"), chain.one("activation")
+        embeds = first.kind == "embedding"
+        own = {of: name for name, of in chain.parameters.items()}
+        name = own.get(weight.parameters[0]) if weight and weight.whole else None
+        return Layer(
+            name=chain.name,
+            kind=first.kind,
+            role=chain.role,
+            reads=self._reads(chain),
+            units=last.units,
+            weight=name,
+            weight_shape=weight.shape if weight else (),
+            fan_in=None if weight is None or embeds else weight.fan_in,
+            fan_out=None if weight is None or embeds else weight.fan_out,
+            branches=chain.branches,
+            nonlinearity_before=self._nonlinearity_before(first),
+            nonlinearity=act.activation.name if act and act.activation else None,
+            normalisation=norm and norm.normalisation,
+            bias=own.get(first.bias) if first.bias else None,
+            calls=first.call,
+            place=last.place,
+            places=last.size / max(1, self.examples * last.units),
+            attention_entropy=first.entropy,
+        )
+
+    def _reads(self, chain: Chain) -> tuple[str, ...]:
+        inside = {node.number for node in chain.nodes}
+        read = [n for node in chain.nodes for n in node.reads if n not in inside]
+        return tuple(dict.fromkeys(self.by_node[n].name if n else "" for n in read))
+
+    def _nonlinearity_before(self, node: Node) -> str | None:
+        if len(node.reads) != 1 or node.reads[0] == 0:
+            return None
+        return self.by_node[node.reads[0]].nonlinearity
+
+    def _given(self, node: Node) -> Measured | None:
+        """What a node was given: measured there, or as what it reads gave it."""
+        if node.given is not None:
+            return fetched(node.given)
+        return self.outputs.get(node.read) if node.read else None
+
+    def _with_weight(self, layer: Layer, chain: Chain) -> Layer:
+        """A weight that is a part of a parameter, or made of some, or one of an earlier layer."""
+        weight = chain.first.weight
+        if weight is None or layer.weight is not None:
+            return layer
+        moments = summaries.moments(on_host(_sums_of(weight.columns)))
+        return replace(
+            layer,
+            weight_std=moments.std,
+            weight_second_moment=moments.second_moment,
+            gain=assembly.gain_of(moments, layer.fan_in),
+        )
+
+    def _facts(self, chain: Chain) -> Iterator[ParameterFacts]:
+        weight = chain.first.weight
+        for own, first in chain.parameters.items():
+            tensor = self.names.parameters[first]
+            is_weight = weight is not None and weight.whole and weight.parameters[0] == first
+            yield ParameterFacts(
+                name=own,
+                shape=tuple(tensor.shape),
+                role=_role(chain, own, first),
+                measures=self.parameters[first],
+                columns=weight.columns.detach().cpu() if is_weight and weight else None,
+                trainable=tensor.requires_grad,
+                tied_to=first if own != first else None,
+            )
+
+
+def _role(chain: Chain, own: str, first: str) -> str:
+    node = next(node for node in chain.nodes if first in node.parameters)
+    if node.kind == "normalisation":
+        return f"normalisation {'bias' if own.endswith('bias') else 'gain'}"
+    if node.bias == first:
+        return "output bias" if chain.role == "output" else "bias"
+    return chain.role if chain.role != "none" else "hidden"
+
+
+def _moments(of: Measured | None) -> Any:
+    return None if of is None else summaries.moments(of.signal.sums)
+
+
+def _sums_of(columns: Any) -> UnitSums:
+    from fanin.torch.parameters import sums
+
+    return sums(columns)

@@ -1,0 +1,78 @@
+"""Names of modules and parameters as their owner writes them, and the line that is running."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+_TORCH = str(Path(torch.__file__).parent)
+_HERE = str(Path(__file__).parent)
+
+# What wrappers add to the names of what they wrap.
+_WRAPPED = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+
+
+def plain(name: str) -> str:
+    """A name without what `torch.compile` and checkpoint wrappers put into it."""
+    for wrapped in _WRAPPED:
+        name = name.replace(wrapped, "").removesuffix("." + wrapped[:-1])
+        name = "" if name == wrapped[:-1] else name
+    return name
+
+
+class Names:
+    """The modules and parameters of a module, by identity."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modules: dict[int, str] = {}
+        for name, each in module.named_modules(remove_duplicate=False):
+            self.modules.setdefault(id(each), plain(name))
+        self.parameters: dict[str, nn.Parameter] = {}
+        """each under its first name"""
+        self.first: dict[int, str] = {}
+        self.tied: dict[str, str] = {}
+        """further names of a parameter, with its first one"""
+        for name, each in module.named_parameters(remove_duplicate=False):
+            name = plain(name)
+            if id(each) in self.first:
+                if name != self.first[id(each)]:
+                    self.tied[name] = self.first[id(each)]
+            else:
+                self.first[id(each)] = name
+                self.parameters[name] = each
+
+    def owned(self, module: nn.Module, parameter: str) -> str | None:
+        """The name under which this very module has that parameter, if it has."""
+        for own, tensor in module._parameters.items():
+            if tensor is not None and self.first.get(id(tensor)) == parameter:
+                path = self.modules.get(id(module), "")
+                return f"{path}.{own}" if path else own
+        return None
+
+
+def layer_of(parameter: str) -> str:
+    """The name of the layer that a parameter is the weight of: "attn.in_proj" of its weight."""
+    path, _, own = parameter.rpartition(".")
+    owner, parametrised, _ = path.partition("parametrizations.")
+    if parametrised:
+        return owner.removesuffix(".")
+    if own in ("weight", "weight_v", "weight_g", "weight_orig"):
+        return path
+    stem = own.removesuffix("_weight")
+    return f"{path}.{stem}" if path else stem
+
+
+def calling_line() -> str:
+    """The file and line of the user's that called PyTorch: "model.py:31"; "" where none did."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_HERE):
+            return ""  # the diagnosis itself called the module
+        if not file.startswith((_TORCH, "<")):
+            return f"{Path(file).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""

@@ -1,0 +1,154 @@
+"""Leaving a module as it was, bit for bit: parameters, buffers, flags, modes, random states."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fanin.torch.naming import Names
+
+
+class Keeper:
+    """What a pass may change of a module, held so that it can be put back.
+
+    Buffers are copied beforehand. A parameter is copied when an operation is about to write to it,
+    so that nothing is held of those, as good as all, that no operation writes to.
+    """
+
+    def __init__(self, module: nn.Module, names: Names) -> None:
+        self._modules = list(module.modules())
+        self._own = [_attributes(each) for each in self._modules]
+        self._names = names
+        self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
+        for each in self._modules:
+            for buffer in each._buffers.values():
+                if buffer is not None:
+                    self._buffers.setdefault(id(buffer), (buffer, buffer.detach().clone()))
+        self._storages = {
+            parameter.untyped_storage()._cdata: parameter for parameter in names.parameters.values()
+        }
+        self._copies: dict[int, tuple[Tensor, Tensor]] = {}
+        self._flags = [
+            (parameter, parameter.requires_grad, parameter.grad, parameter.data)
+            for parameter in names.parameters.values()
+        ]
+        self._slots = [(dict(each._parameters), dict(each._buffers)) for each in self._modules]
+
+    def before_write(self, tensor: Tensor) -> None:
+        """Copy the parameter that lies where this tensor does, if one does."""
+        parameter = self._storages.get(tensor.untyped_storage()._cdata)
+        if parameter is not None and id(parameter) not in self._copies:
+            self._copies[id(parameter)] = (parameter, parameter.detach().clone())
+
+    def put_back(self) -> tuple[str, ...]:
+        """Put everything back; returns, in words, what was no parameter, buffer or flag."""
+        changed: list[str] = []
+        with torch.no_grad():
+            for each, own, slots in zip(self._modules, self._own, self._slots, strict=True):
+                changed.extend(self._put_back(each, own))
+                for name, slot in (("_parameters", slots[0]), ("_buffers", slots[1])):
+                    held: dict[str, Any] = getattr(each, name)
+                    if list(held.items()) != list(slot.items()) or any(
+                        held[key] is not slot[key] for key in slot
+                    ):
+                        held.clear()
+                        held.update(slot)
+            for parameter, flag, gradient, data in self._flags:
+                if parameter.data_ptr() != data.data_ptr():
+                    parameter.data = data
+                parameter.requires_grad_(flag)
+                if parameter.grad is not gradient:
+                    parameter.grad = gradient
+            for tensor, copy in (*self._buffers.values(), *self._copies.values()):
+                if tensor.shape != copy.shape or not _same(tensor, copy):
+                    tensor.data.copy_(copy)
+        return tuple(changed)
+
+    def _put_back(self, module: nn.Module, own: dict[str, Any]) -> Iterator[str]:
+        """Attributes that `forward` set: put back where they were rebound, or hold plain things."""
+        path = self._names.modules.get(id(module), "")
+        now = module.__dict__
+        for name in [*now]:
+            if name in _OWN:
+                continue
+            if name not in own:
+                del now[name]
+                yield _dotted(path, name)
+            elif own[name][0] is not now[name]:
+                if not _equal(own[name][0], now[name]):
+                    yield _dotted(path, name)
+                now[name] = own[name][0]
+        for name, (value, content) in own.items():
+            if name not in now:
+                now[name] = value
+                yield _dotted(path, name)
+            elif content is not None and not _equal(content, value):
+                _refill(value, content)
+                yield _dotted(path, name)
+
+
+# These are looked after one by one, or are no affair of a pass.
+_OWN = frozenset({"_parameters", "_buffers", "_modules"})
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """The attributes of a module, each with a copy of what it holds if that can be changed."""
+    return {
+        name: (value, value.copy() if isinstance(value, dict | list | set) else None)
+        for name, value in module.__dict__.items()
+        if name not in _OWN
+    }
+
+
+def _refill(value: Any, content: Any) -> None:
+    value.clear()
+    value.extend(content) if isinstance(value, list) else value.update(content)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two attributes say the same; not by `==`, which tensors make arrays of."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(one[key] is other[key] for key in one)
+    if isinstance(one, list | tuple):
+        same = len(one) == len(other)
+        return same and all(a is b for a, b in zip(one, other, strict=True))
+    if isinstance(one, set):
+        return one == other
+    if isinstance(one, int | float | str | bool | None):
+        return one == other
+    return one is other
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Bit for bit: NaN where there was NaN."""
+    if one.dtype.is_floating_point:
+        both = torch.isnan(one) & torch.isnan(other)
+        same = torch.equal(one.masked_fill(both, 0), other.masked_fill(both, 0))
+        return same and torch.equal(torch.signbit(one), torch.signbit(other))
+    return torch.equal(one, other)
+
+
+def _dotted(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Random states, of CPU, GPUs, Python and NumPy, as they were, whatever happens inside."""
+    on_cpu = torch.get_rng_state()
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(on_cpu)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002

@@ -1,0 +1,78 @@
+"""Where a tensor's numbers come from: the batch, by way of which nodes, or parameters alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+
+@dataclass(frozen=True)
+class Source:
+    """What went into a tensor."""
+
+    nodes: tuple[int, ...] = ()
+    """the nodes that it came from last, by number; 0 is the batch itself"""
+    weights: tuple[str, ...] = ()
+    """the parameters that it came from, where nothing of the batch went into it"""
+    pure: bool = True
+    """whether it is what its one node gave, but for shape, place, type and dropout"""
+
+    @property
+    def data(self) -> bool:
+        """Whether anything of the batch went into it."""
+        return bool(self.nodes)
+
+    @property
+    def node(self) -> int | None:
+        """The one node that gave these very numbers, if there is one."""
+        return self.nodes[0] if self.pure and len(self.nodes) == 1 else None
+
+
+NOTHING = Source()
+"""A constant's."""
+
+
+class Provenance:
+    """The sources of all tensors, by the storage that they lie in.
+
+    Views share their storage, and with it their source. The storages are held by weak references,
+    which keep an address from being used again but not its memory.
+    """
+
+    def __init__(self) -> None:
+        self._sources: dict[int, tuple[StorageWeakRef, Source]] = {}
+
+    def of(self, tensor: Tensor) -> Source:
+        """The source of a tensor; NOTHING for one that was not seen to be made."""
+        try:
+            found = self._sources.get(tensor.untyped_storage()._cdata)
+        except (NotImplementedError, RuntimeError):
+            return NOTHING  # a sparse tensor has no storage of its own
+        return NOTHING if found is None else found[1]
+
+    def mark(self, tensor: Tensor, source: Source) -> None:
+        """From now on the tensor, and what shares its storage, comes from `source`."""
+        try:
+            storage = tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):
+            return
+        known = self._sources.get(storage._cdata)
+        reference = StorageWeakRef(storage) if known is None else known[0]
+        self._sources[storage._cdata] = (reference, source)
+
+
+def together(sources: Iterable[Source], pure: bool) -> Source:
+    """The source of what was made of several tensors."""
+    nodes: dict[int, None] = {}
+    weights: dict[str, None] = {}
+    parts = 0
+    for each in sources:
+        nodes.update(dict.fromkeys(each.nodes))
+        weights.update(dict.fromkeys(each.weights))
+        if each.data:
+            parts += 1
+            pure = pure and each.pure
+    if nodes:
+        return Source(tuple(nodes), (), pure and parts == 1)
+    return Source((), tuple(weights), pure)
