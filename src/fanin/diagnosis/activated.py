@@ -6,6 +6,7 @@ A report sends some dozens of signals through, and needs two or three digits of 
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +18,7 @@ _PAIRS = np.outer(_WEIGHTS, _WEIGHTS) / _WEIGHTS.sum() ** 2
 
 # Beyond this second moment bounded activations are too steep for so few nodes.
 _STEEP = 4.0
+_FAR = 64.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,18 @@ class Activated:
         q, gamma = signal.second_moment, signal.decorrelation
         at = moments(self.nonlinearity, q)
         if gamma is not None and at.second_moment > 0.0:
-            rule = decorrelation if q > _STEEP else quick_decorrelation
+            steep = q > _STEEP and not _unbounded(self.nonlinearity)
+            rule = decorrelation if steep else quick_decorrelation
             apart = rule(self.nonlinearity, q, gamma)
             gamma = min(apart / at.second_moment, 2.0)
         output = Signal(at.second_moment, at.mean, gamma)
         return PartMoments(output, at.derivative_second_moment)
+
+
+@lru_cache(maxsize=256)
+def _unbounded(nonlinearity: Nonlinearity) -> bool:
+    """Whether it grows for ever, as relu does: then it is as steep at every scale."""
+    return bool(np.abs(nonlinearity.values(np.array([-_FAR, _FAR]))).max() > 0.5 * _FAR)
 
 
 def quick_decorrelation(nonlinearity: Nonlinearity, q: float, gamma: float) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.predictions import predict
 from fanin.diagnosis.recording import Layer, Number, Parameter, Recording
 from fanin.diagnosis.report import LayerPrediction
@@ -44,6 +45,60 @@ class Case:
     def hidden(self) -> list[Layer]:
         """The layers with hidden weights."""
         return [layer for layer in self.layers.values() if layer.role in ("hidden", "residual")]
+
+    @cached_property
+    def aside(self) -> frozenset[str]:
+        """The layers that the way from the input to the output can go round."""
+        places = {name: place for place, name in enumerate(self.layers, 1)}
+        edges = [
+            (places.get(read, 0), places[layer.name])
+            for layer in self.layers.values()
+            for read in layer.reads
+        ]
+        used = {read for layer in self.layers.values() for read in layer.reads}
+        ends = [self.output] if self.output else []
+        ends = ends or [each for each in self.layers.values() if each.name not in used]
+        around = bypassed(len(places) + 1, edges, [places[each.name] for each in ends if each.reads])
+        return frozenset(name for name, place in places.items() if place in around)
+
+    @cached_property
+    def trunk(self) -> list[Layer]:
+        """The layers that every way goes through, hidden weights and sums of branches."""
+        return [
+            layer
+            for layer in self.layers.values()
+            if layer.name not in self.aside
+            and (layer.role in ("hidden", "residual") or layer.kind == "sum")
+        ]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether this is a stack of linear layers, on which most thresholds were decided."""
+        kinds = {layer.kind for layer in self.layers.values()}
+        return not kinds & {"convolution", "attention", "recurrent"} and not any(
+            layer.kind == "sum" and layer.name not in self.aside for layer in self.layers.values()
+        )
+
+    @cached_property
+    def small_scales(self) -> list[str]:
+        """Parameters that scale down what branches add, which is a way to start."""
+        return [
+            own.name
+            for own in self.recording.parameters
+            if own.role == "branch scale" and (own.data.largest or 0.0) < 0.2
+        ]
+
+    def absorbed(self, layer: Layer) -> bool:
+        """Whether a normalisation, wherever the way leads, takes the layer's scale out again."""
+        known: dict[str, bool] = {}
+        for each in reversed(self.layers.values()):
+            readers = self.readers(each.name)
+            known[each.name] = each.normalisation is not None or (
+                bool(readers) and all(known.get(reader.name, False) for reader in readers)
+            )
+            if each is layer:
+                break
+        return known[layer.name]
 
     @property
     def output(self) -> Layer | None:
@@ -102,6 +157,7 @@ class Case:
             return math.log(after)
         before = self.read(layer)
         given = before and before.activation and before.activation.second_moment
+        given = layer.input.second_moment if layer.input is not None else given
         wanted = self.wanted_gain(layer)
         if not given or not wanted or layer.kind in ("sum", "activation", "normalisation"):
             return 0.0
@@ -120,6 +176,20 @@ class Case:
             if layer.role != "output" and (share is None or share < 1e-12):
                 return layer
         return None
+
+    def slope(self, layer: Layer) -> Number:
+        """The gradient's squared length for one example, over all units and places.
+
+        Along a residual stream, whose scale grows, it is that by a relative change.
+        """
+        moment = layer.gradient and layer.gradient.second_moment
+        if moment is None:
+            return None
+        length = moment * layer.units * layer.places
+        if not any(each.kind == "sum" for each in self.trunk):
+            return length
+        scale = layer.activation and layer.activation.second_moment
+        return None if scale is None else length * scale
 
     def growth(self, layer: Layer) -> Number:
         """The gradient's second moment at a layer's input over that at its output.

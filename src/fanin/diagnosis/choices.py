@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal
 
 from fanin.diagnosis.case import Case
-from fanin.diagnosis.checks.depth import first_and_last
+from fanin.diagnosis.checks.depth import first_and_last, gradient_product
 from fanin.diagnosis.report import Choice
 from fanin.diagnosis.sending import measured_signal
 from fanin.theory import (
@@ -37,19 +37,12 @@ def choices(case: Case, write: ChoiceWriter) -> tuple[Choice, ...]:
     product, ends = gradient_product(case), first_and_last(case)
     if product is None or ends is None or OUTSIDE[0] <= product <= OUTSIDE[1]:
         return ()
+    if not case.plain:
+        return ()  # their moments would be those of a stack that it is not
     name = ends[1].nonlinearity or ends[1].nonlinearity_before
     if name is None or name not in case.nonlinearities:
         return ()
     return tuple(_ways_out(case, case.nonlinearities[name], write))
-
-
-def gradient_product(case: Case) -> float | None:
-    """The gradient's second moment at the first hidden layer over that at the last."""
-    ends = first_and_last(case)
-    if ends is None:
-        return None
-    below, above = (end.gradient and end.gradient.second_moment for end in ends)
-    return below / above if above and below is not None else None
 
 
 Layers = list[list[Part]]

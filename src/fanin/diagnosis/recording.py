@@ -142,6 +142,8 @@ class Layer:
     parameters: tuple[Parameter, ...] = ()
     """all that are its own, weight and bias, gain and bias of its normalisation"""
     input: Moments | None = None
+    input_between: Between | None = None
+    """of the input, where that is measured apart from what the layer before gave"""
     preactivation: Moments | None = None
     normalised: Moments | None = None
     activation: Moments | None = None

@@ -18,7 +18,8 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
     """Pairs of parameters whose numbers, in order, are the same but for location and scale.
 
     `prefixes` has the first entries (up to `PREFIX`) of each parameter to compare; leave out what
-    is constant, tied or belongs to a normalisation. Generators fill arrays of different shapes
+    is tied or belongs to a normalisation. What has the same few numbers again and again was not drawn
+    at random, and is left out. Generators fill arrays of different shapes
     from the same stream in the same order, so the common prefix gives a key used twice away, also
     where one array was scaled, or drawn uniformly and the other normally.
     """
@@ -28,7 +29,7 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
     usable = {
         name: row
         for name, row in rows.items()
-        if row.size >= SHORTEST and np.isfinite(row).all() and np.ptp(row) > 0
+        if row.size >= SHORTEST and np.isfinite(row).all() and np.unique(row).size > row.size / 2
     }
     names = sorted(usable, key=lambda name: -usable[name].size)
     places = {name: place for place, name in enumerate(prefixes)}

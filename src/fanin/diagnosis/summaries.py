@@ -135,12 +135,12 @@ def exact_groups(
     """Of groups of units those, or their parts, whose columns agree bit for bit."""
     exact: list[tuple[int, ...]] = []
     for group in groups:
-        held = np.asarray(columns[:, np.asarray(group)])
-        _, which = np.unique(held, axis=1, return_inverse=True)
-        exact.extend(
-            tuple(unit for unit, label in zip(group, which, strict=True) if label == one)
-            for one in np.flatnonzero(np.bincount(which) > 1)
-        )
+        held = np.ascontiguousarray(np.asarray(columns[:, np.asarray(group)]).T)
+        # 0.0 and -0.0 are one number.
+        alike: dict[bytes, list[int]] = {}
+        for unit, row in zip(group, held + 0.0, strict=True):
+            alike.setdefault(row.tobytes(), []).append(unit)
+        exact.extend(tuple(units) for units in alike.values() if len(units) > 1)
     return tuple(sorted(exact))
 
 

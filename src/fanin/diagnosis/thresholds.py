@@ -103,6 +103,31 @@ class Thresholds:
         above=(0.0, 0.5),
         why="share of units that are copies of others",
     )
+    gain_ratio_elsewhere: Limit = Limit(
+        below=(0.1, 0.01),
+        above=(3.0, 10.0),
+        why="of networks that are no plain stack of linear layers: MobileNetV3 has 0.18 in its head",
+    )
+    gradient_product_elsewhere: Limit = Limit(
+        below=(1e-5, 1e-8),
+        above=(1e5, 1e8),
+        why="of networks that are no plain stack of linear layers. AlexNet has 5e-5 at its own "
+        "start; batch normalisation has 1e4 in a ResNet-50 on a few small pictures",
+    )
+    varying_share_elsewhere: Limit = Limit(
+        below=(1e-4, 1e-8),
+        why="of networks that are no plain stack of linear layers: CoAtNet has 0.005 at its start",
+    )
+    attention: Limit = Limit(
+        below=(0.5, 0.2),
+        why="entropy of attention weights over that of equal ones. Stock models have 0.85 to 1; "
+        "products of queries and keys with a standard deviation of 3 give 0.4 over 64 keys",
+    )
+    stream: Limit = Limit(
+        above=(1e3, 1e6),
+        why="second moment of a residual stream at its last sum over that at its first. Branches "
+        "that normalise add about 1 each; ones that do not, and keep their scale, double it",
+    )
     update: Limit = Limit(
         above=(-0.5, 0.5),
         why="log10 of a weight's first update over the weight, both root mean square; customary is "

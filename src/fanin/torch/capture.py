@@ -50,6 +50,8 @@ class Capture(TorchDispatchMode):
         self.failed: tuple[str, nn.Module | None, tuple[Any, ...]] | None = None
         """the innermost module that an exception left, with what it was given"""
         self.unseen: dict[str, None] = {}
+        self.scales: set[str] = set()
+        """parameters that multiply, unit by unit, what branches give"""
         self._frames: list[Frame] = []
         self._calls: dict[tuple[str, str], int] = {}
         self._pending: list[tuple[Node, Tensor]] = []
@@ -285,7 +287,17 @@ class _Step:
             return self._sum(_first(result))
         if name == "_trilinear":
             return self._bilinear(_first(result))
+        if name == "mul":
+            self._scale()
         return None
+
+    def _scale(self) -> None:
+        """A scale of its own on a branch is told from a weight."""
+        for each in self.arguments[:2]:
+            if isinstance(each, Tensor):
+                source = self.capture.sources.of(each)
+                if len(source.weights) == 1:
+                    self.capture.scales.add(source.weights[0])
 
     def _activation(self, output: Tensor, applied: Applied) -> Node | None:
         node = self.capture.add("activation", applied.name, self.source, output, self.axis)

@@ -11,7 +11,7 @@ from fanin.diagnosis.recording import Layer, LayerRole
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Node
 from fanin.torch.operators import ends_of
-from fanin.torch.paths import bypassed
+from fanin.diagnosis.paths import bypassed
 from fanin.torch.signals import Measured, fetched, on_host, whole
 
 
@@ -79,7 +79,8 @@ def _joins(chain: Chain, node: Node) -> bool:
     if chain.first.kind in ("attention", "activation"):
         return False
     if node.kind == "normalisation":
-        return chain.one("normalisation") is None
+        # Of a residual stream the sum itself is to be seen.
+        return chain.one("normalisation") is None and chain.first.kind != "sum"
     return node.kind == "activation"
 
 
@@ -154,7 +155,11 @@ class Assembly:
             if node.output is not None:
                 self.outputs[node.number] = fetched(node.output)
         before = self._given(first)
-        described = replace(self._described(chain), input=whole(_moments(before), before))
+        described = replace(
+            self._described(chain),
+            input=whole(_moments(before), before),
+            input_between=_between(first),
+        )
         source = before if first.kind in ("activation", "normalisation") else None
         preactivation = source or self.outputs.get(first.number)
         if preactivation is None:
@@ -268,6 +273,14 @@ def _role(chain: Chain, own: str, first: str) -> str:
     if node.bias == first:
         return "output bias" if chain.role == "output" else "bias"
     return chain.role if chain.role != "none" else "hidden"
+
+
+def _between(node: Node) -> Any:
+    """How alike examples are in what a weight was given, where that was measured by itself."""
+    if node.weight is None or node.given is None:
+        return None
+    given = fetched(node.given)
+    return summaries.between(given.signal.sums, given.signal.cosines)
 
 
 def _moments(of: Measured | None) -> Any:

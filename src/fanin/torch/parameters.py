@@ -19,17 +19,23 @@ def parameter(
     """Measure a parameter; `columns` are it and its gradient as (fan_in, units), of a weight."""
     with torch.no_grad():
         prefix = data.detach().reshape(-1)[: measurements.PREFIX]
-        table, slopes = (data.reshape(1, -1), gradient) if columns is None else columns
-        if slopes is not None and columns is None:
-            slopes = slopes.reshape(1, -1)
         units = columns is not None
+        if columns is None:
+            table, slopes = _alone(data), None if gradient is None else _alone(gradient)
+        else:
+            table, slopes = columns
         return ParameterMeasures(
-            on_host(sums(table, units)),
-            None if slopes is None else on_host(sums(slopes, units)),
+            on_host(sums(table, units or data.ndim > 1)),
+            None if slopes is None else on_host(sums(slopes, units or data.ndim > 1)),
             _prints(table) if units else None,
             _prints(slopes) if units and slopes is not None else None,
             on_host(prefix.float()),
         )
+
+
+def _alone(array: Tensor) -> Tensor:
+    """What is no layer's weight: each number of a vector is a unit's."""
+    return array.reshape(array.shape[0], -1) if array.ndim > 1 else array.reshape(1, -1)
 
 
 def sums(table: Tensor, sampled: bool = True) -> UnitSums:

@@ -222,7 +222,7 @@ def _assembled(
     make = Assembly(names, measured, examples, float(lost.examples), learning_rate)
     for chain in layout:
         make.add(chain)
-    others = _others(names, layout, measured, learning_rate)
+    others = _others(names, layout, measured, learning_rate, capture.scales)
     layers = (*make.layers.values(), *others)
     recorded_loss = None if lost.kind == "none" else losses.recorded(lost, found.output)
     floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
@@ -278,6 +278,7 @@ def _others(
     layout: list[Chain],
     measured: Mapping[str, ParameterMeasures],
     learning_rate: float | None,
+    scales: set[str],
 ) -> list[Layer]:
     """Parameters that no layer above owns, such as positions and scales, by the module's name."""
     owned = {first for chain in layout for first in chain.parameters.values()}
@@ -292,7 +293,7 @@ def _others(
             assembly.ParameterFacts(
                 name=name,
                 shape=tuple(names.parameters[name].shape),
-                role="other",
+                role="branch scale" if name in scales else "other",
                 measures=measured[name],
                 trainable=names.parameters[name].requires_grad,
             )

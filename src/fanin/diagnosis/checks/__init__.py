@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.attention import attention
 from fanin.diagnosis.checks.depth import examples, gradients
 from fanin.diagnosis.checks.finite import finite
 from fanin.diagnosis.checks.output import logits, loss
 from fanin.diagnosis.checks.scale import gain, input_scale
+from fanin.diagnosis.checks.stream import stream
 from fanin.diagnosis.checks.symmetry import streams, symmetry
 from fanin.diagnosis.checks.units import dead_units, saturation
 from fanin.diagnosis.checks.updates import updates
@@ -20,6 +22,8 @@ CHECKS: tuple[Callable[[Case], Check | None], ...] = (
     dead_units,
     gain,
     input_scale,
+    attention,
+    stream,
     gradients,
     examples,
     symmetry,

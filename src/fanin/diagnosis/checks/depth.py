@@ -1,6 +1,7 @@
 """What adds up over depth: gradients that vanish or explode, examples that become one."""
 
 import math
+from itertools import pairwise
 
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import blame
@@ -14,29 +15,23 @@ NOTHING_LEFT = 50.0
 
 
 def gradients(case: Case) -> Check | None:
-    """The gradient's second moment at the first hidden layer over that at the last."""
+    """The gradient's squared length at the first layer of the trunk over that at the last."""
+    product = gradient_product(case)
     ends = first_and_last(case)
-    if ends is None:
+    if product is None or ends is None:
         return None
     first, last = ends
-    below = first.gradient and first.gradient.second_moment
-    above = last.gradient and last.gradient.second_moment
-    if below is None or not above:
-        return None
-    limit, product = case.thresholds.gradient_product, below / above
+    limit = case.thresholds.gradient_product
+    if not case.plain:
+        limit = case.thresholds.gradient_product_elsewhere
     verdict = limit.verdict(product)
     at_fault: tuple[str, ...] = ()
     between = layers_between(case, first, last)
     if verdict != "good":
-        sign = 1.0 if product > 1.0 else -1.0
-        growths = {layer.name: case.growth(layer) for layer in between}
-        shares = {
-            name: sign * math.log(g) if g else 50.0 for name, g in growths.items() if g is not None
-        }
-        at_fault = case.in_order(blame(shares))
+        at_fault = case.in_order(blame(_shares(case, 1.0 if product > 1.0 else -1.0)))
         if case.collapsed is not None:
             at_fault = (case.collapsed.name,)
-    steps = max(1, len(between))
+    steps = max(1, len(case.trunk) - 1)
     text = (
         f"From {last.name} back to {first.name} the gradient's second moment is multiplied by "
         f"{product:.3g}, {product ** (1 / steps):.3g} a layer."
@@ -61,14 +56,57 @@ def gradients(case: Case) -> Check | None:
     )
 
 
+def gradient_product(case: Case) -> float | None:
+    """The gradient's second moment at the first layer of the trunk over that at the last.
+
+    Of one example, over all units and places together: that is what passes unchanged where layers
+    narrow or widen, and pictures shrink.
+    """
+    ends = first_and_last(case)
+    if ends is None:
+        return None
+    below, above = (case.slope(end) for end in ends)
+    return below / above if above and below is not None else None
+
+
+def _shares(case: Case, sign: float) -> dict[str, float]:
+    """By how much, in ln, each layer of the trunk, or a branch before it, adds to the product."""
+    shares: dict[str, float] = {}
+    for before, after in pairwise(case.trunk):
+        below, above = case.slope(before), case.slope(after)
+        if not above or below is None:
+            continue
+        share = sign * math.log(below / above) if below else NOTHING_LEFT
+        shares[_at_fault(case, before, after)] = share
+    return shares
+
+
+def _at_fault(case: Case, before: Layer, after: Layer) -> str:
+    """The layer itself; where that is a sum, the one in its branch that adds most."""
+    if after.weight is not None or after.kind != "sum":
+        return after.name
+    branch = [
+        layer
+        for layer in case.layers.values()
+        if layer.role == "residual"
+        and case.order[before.name] < case.order[layer.name] < case.order[after.name]
+    ]
+    most = max(branch, key=lambda layer: abs(case.excess(layer)), default=after)
+    return most.name
+
+
 def examples(case: Case) -> Check | None:
     """Whether different examples are still different where the output layer reads them."""
     last = case.last_hidden
-    share = last and last.between and last.between.varying_share
-    if last is None or share is None:
+    output = case.output
+    between = (output and output.input_between) or (last and last.between)
+    share = between and between.varying_share
+    if last is None or between is None or share is None:
         return None
     limit = case.thresholds.varying_share
-    verdict = limit.verdict(share)
+    if not case.plain:
+        limit = case.thresholds.varying_share_elsewhere
+    verdict = "good" if case.small_scales else limit.verdict(share)
     at_fault: tuple[str, ...] = ()
     if verdict != "good":
         losses = {
@@ -81,11 +119,13 @@ def examples(case: Case) -> Check | None:
         at_fault = case.in_order(blame(losses))
         if case.collapsed is not None:
             at_fault = (case.collapsed.name,)
-    correlation = last.between and last.between.correlation
+    correlation = between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
     text += "." if correlation is None else f" (mean correlation {correlation:.3g})."
     if verdict != "good":
         text += " To the output layer, different inputs have become one."
+    elif limit.verdict(share) != "good":
+        text += f" That is the way of small branch scales, {case.small_scales[0]} for one."
     return Check(
         name="examples",
         verdict=verdict,
@@ -100,9 +140,9 @@ def examples(case: Case) -> Check | None:
 
 
 def first_and_last(case: Case) -> tuple[Layer, Layer] | None:
-    """The first and last layers with hidden weights, where there are two."""
-    hidden = case.hidden
-    return (hidden[0], hidden[-1]) if len(hidden) > 1 else None
+    """The first and last layers of the trunk, where there are two."""
+    trunk = case.trunk
+    return (trunk[0], trunk[-1]) if len(trunk) > 1 else None
 
 
 def layers_between(case: Case, first: Layer, last: Layer) -> list[Layer]:
@@ -122,13 +162,14 @@ def _lost_difference(case: Case, layer: Layer) -> float | None:
 
 
 def _predicted_product(case: Case, between: list[Layer]) -> float | None:
+    """By theory; the growth of second moments becomes that of lengths by the sizes' ratio."""
     product = 1.0
     for layer in between:
         prediction = next(each for each in case.predictions if each.layer == layer.name)
-        growth = prediction.gradient_growth.from_input
-        if growth is None or case.growth(layer) is None:
+        growth, before = prediction.gradient_growth.from_input, case.read(layer)
+        if growth is None or before is None or case.growth(layer) is None:
             return None
-        product *= growth
+        product *= growth * (before.units * before.places) / (layer.units * layer.places)
     return product
 
 

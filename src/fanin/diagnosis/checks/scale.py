@@ -14,10 +14,12 @@ def gain(case: Case) -> Check | None:
     every scheme that looks at its fan-out, and is allowed that.
     """
     limit = case.thresholds.gain_ratio
+    if not case.plain:
+        limit = case.thresholds.gain_ratio_elsewhere
     ratios = {
         layer.name: ratio
         for layer in case.hidden
-        if layer.normalisation is None
+        if not case.absorbed(layer)
         and not _constant(layer)
         and (ratio := _ratio(case, layer)) is not None
     }

@@ -12,9 +12,11 @@ def symmetry(case: Case) -> Check:
     """
     limit = case.thresholds.twins
     copied = {
-        layer.name: (sum(map(len, layer.copies)) - len(layer.copies)) / max(1, _rows(layer))
+        layer.name: (sum(map(len, groups)) - len(groups)) / max(1, _rows(layer))
         for layer in case.layers.values()
         if layer.weight is not None and layer.role != "output"
+        # What can be gone round may begin as zeros, as long as it does not stay so.
+        for groups in [layer.twins if layer.name in case.aside else layer.copies]
     }
     bad = [name for name, share in copied.items() if limit.verdict(share) != "good"]
     text = "No two units of a layer have the same weights."

@@ -1,15 +1,20 @@
 """Units that pass next to no gradient: saturated ones and dead ones."""
 
+import numpy as np
+
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
 
+FEW = 64
+"""On fewer rows (examples × places) only a layer that is dead as a whole is said to be."""
+
 
 def saturation(case: Case) -> Check | None:
     """The largest share of saturated outputs of any layer with a bounded activation."""
     shares = {
-        layer.name: layer.saturation.share
+        layer.name: _share(case, layer)
         for layer in case.layers.values()
         if layer.saturation is not None and layer.saturation.bounded
     }
@@ -48,7 +53,12 @@ def dead_units(case: Case) -> Check | None:
     shares = {layer.name: len(layer.dead_units) / max(1, layer.units) for layer in layers}
     by_bias = {layer.name: dead_by_bias(layer) for layer in layers}
     verdicts: dict[str, Verdict] = {
-        name: worst((limit.verdict(share), "suspect" if by_bias[name] else "good"))
+        name: worst(
+            (
+                limit.verdict(share if share > 0.95 or not _few(case.layers[name]) else 0.0),
+                "suspect" if by_bias[name] and not _few(case.layers[name]) else "good",
+            )
+        )
         for name, share in shares.items()
         if not _reads_one_example(case, case.layers[name])
     }
@@ -77,6 +87,16 @@ def dead_units(case: Case) -> Check | None:
         text=text,
         source="judged on all recorded examples: on few, healthy units look dead by chance",
     )
+
+
+def _share(case: Case, layer: Layer) -> float:
+    """Of the outputs at flat ends; those that are exactly zero are relu's way, and count as dead
+    units where there are too many."""
+    assert layer.saturation is not None
+    low, known = layer.saturation.low, case.nonlinearities.get(layer.nonlinearity or "")
+    if low is not None and known is not None and known.values(np.array([low - 1.0]))[0] == 0.0:
+        return layer.saturation.high_share
+    return layer.saturation.share
 
 
 def causes_of_width(case: Case, layer: Layer) -> list[str]:
@@ -116,6 +136,12 @@ def _reads_one_example(case: Case, layer: Layer) -> bool:
     if share is None or case.thresholds.varying_share.verdict(share) != "good":
         return True
     return alike is not None and alike > 0.97
+
+
+def _few(layer: Layer) -> bool:
+    """Whether so few rows were measured that units are dead by chance."""
+    rows = (layer.activation.size if layer.activation else 0) / max(1, layer.units)
+    return rows < FEW
 
 
 def _first_dead(case: Case, bad: list[str]) -> list[str]:
