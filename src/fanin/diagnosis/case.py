@@ -58,7 +58,9 @@ class Case:
         used = {read for layer in self.layers.values() for read in layer.reads}
         ends = [self.output] if self.output else []
         ends = ends or [each for each in self.layers.values() if each.name not in used]
-        around = bypassed(len(places) + 1, edges, [places[each.name] for each in ends if each.reads])
+        around = bypassed(
+            len(places) + 1, edges, [places[each.name] for each in ends if each.reads]
+        )
         return frozenset(name for name, place in places.items() if place in around)
 
     @cached_property

@@ -18,8 +18,8 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
     """Pairs of parameters whose numbers, in order, are the same but for location and scale.
 
     `prefixes` has the first entries (up to `PREFIX`) of each parameter to compare; leave out what
-    is tied or belongs to a normalisation. What has the same few numbers again and again was not drawn
-    at random, and is left out. Generators fill arrays of different shapes
+    is tied or belongs to a normalisation. What repeats a few numbers was not drawn at random,
+    and is left out. Generators fill arrays of different shapes
     from the same stream in the same order, so the common prefix gives a key used twice away, also
     where one array was scaled, or drawn uniformly and the other normally.
     """

@@ -106,7 +106,7 @@ class Thresholds:
     gain_ratio_elsewhere: Limit = Limit(
         below=(0.1, 0.01),
         above=(3.0, 10.0),
-        why="of networks that are no plain stack of linear layers: MobileNetV3 has 0.18 in its head",
+        why="of networks that are no plain stack of linear layers: 0.18 in MobileNetV3's head",
     )
     gradient_product_elsewhere: Limit = Limit(
         below=(1e-5, 1e-8),

@@ -5,6 +5,6 @@
 """
 
 from fanin.torch.diagnosing import diagnose
-from fanin.torch.record import PassError
+from fanin.torch.passing import PassError
 
 __all__ = ["PassError", "diagnose"]

@@ -28,17 +28,15 @@ def diagnose(
 
     `inputs` are a tensor, a tuple (`module(*inputs)`) or a dictionary (`module(**inputs)`); one
     forward and one backward pass over them is measured, in the mode that the module is in.
-    `loss` is "cross_entropy" (classes last or second, by the targets' shape), "binary_cross_entropy"
-    (of logits), "mse", or a callable of what the module returns and the targets. With None, or
-    without targets, the output's gradient is random and no loss is judged.
+    `loss` is "cross_entropy" (classes last or second, by the targets' shape), "mse",
+    "binary_cross_entropy" (of logits), or a callable of what the module returns and the targets.
+    With None, or without targets, the output's gradient is random and no loss is judged.
 
     Parameters, buffers, `.grad`, flags, hooks and random states are afterwards as before. Raises
     ShapeError for inputs, labels or losses that do not fit, PassError for a module that cannot be
     looked into or fails.
     """
-    subject = ModuleSubject(
-        module, inputs, targets, loss, ignore_index, learning_rate, thresholds
-    )
+    subject = ModuleSubject(module, inputs, targets, loss, ignore_index, learning_rate, thresholds)
     return subject.diagnose(module)
 
 
@@ -76,9 +74,7 @@ class ModuleSubject:
     def mended(self, prescriptions: tuple[Prescription, ...]) -> nn.Module:
         return self.mended_copy(self.module, prescriptions)
 
-    def mended_copy(
-        self, module: nn.Module, prescriptions: tuple[Prescription, ...]
-    ) -> nn.Module:
+    def mended_copy(self, module: nn.Module, prescriptions: tuple[Prescription, ...]) -> nn.Module:
         """A copy of a module of the same parameters, with these changes."""
         try:
             made = copy.deepcopy(module)

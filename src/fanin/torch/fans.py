@@ -39,9 +39,7 @@ def of_product(weight: Tensor, first: bool) -> Fans:
     return Fans(fans[first], fans[not first], arrange)
 
 
-def of_convolution(
-    weight: Tensor, stride: tuple[int, ...], transposed: bool, groups: int
-) -> Fans:
+def of_convolution(weight: Tensor, stride: tuple[int, ...], transposed: bool, groups: int) -> Fans:
     """Of a convolution of any dimension.
 
     A stride thins out one of the two: of a convolution the outputs that an input goes to, of a
@@ -70,9 +68,7 @@ def of_embedding(weight: Tensor) -> Fans:
 
 def of_bilinear(weight: Tensor) -> Fans:
     """Of (units, inputs, other inputs): every pair of inputs has a weight."""
-    return Fans(
-        weight[0].numel(), weight.shape[0], lambda w: w.reshape(weight.shape[0], -1).mT
-    )
+    return Fans(weight[0].numel(), weight.shape[0], lambda w: w.reshape(weight.shape[0], -1).mT)
 
 
 def laid_out(array: Tensor, like: Tensor) -> Tensor | None:

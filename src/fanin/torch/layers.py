@@ -7,11 +7,11 @@ from typing import Any
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures, UnitSums
+from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.recording import Layer, LayerRole
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Node
 from fanin.torch.operators import ends_of
-from fanin.diagnosis.paths import bypassed
 from fanin.torch.signals import Measured, fetched, on_host, whole
 
 

@@ -57,9 +57,7 @@ def main_output(result: Any) -> Tensor:
     )
 
 
-def compute(
-    loss: str | LossFunction | None, result: Any, targets: Any, ignore_index: int
-) -> Lost:
+def compute(loss: str | LossFunction | None, result: Any, targets: Any, ignore_index: int) -> Lost:
     """The loss of what a module returned; ShapeError for what does not fit."""
     if callable(loss):
         return _own(loss, result, targets)
@@ -182,7 +180,9 @@ def recorded(lost: Lost, outputs: Moments) -> Loss:
         step = max(1, logits.shape[0] // ROWS)
         measured: Output = on_host(measurements.output(logits[::step]))
         labels = lost.targets.cpu().numpy()
-        return assembly.loss("cross_entropy", math.nan if value is None else value, outputs, measured, labels)
+        return assembly.loss(
+            "cross_entropy", math.nan if value is None else value, outputs, measured, labels
+        )
     return Loss(
         kind=lost.kind,
         value=value,

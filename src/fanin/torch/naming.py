@@ -1,6 +1,6 @@
 """Names of modules and parameters as their owner writes them, and the line that is running."""
 
-import sys
+import inspect
 from pathlib import Path
 
 import torch
@@ -44,8 +44,9 @@ class Names:
 
     def owned(self, module: nn.Module, parameter: str) -> str | None:
         """The name under which this very module has that parameter, if it has."""
-        for own, tensor in module._parameters.items():
-            if tensor is not None and self.first.get(id(tensor)) == parameter:
+        own_parameters = module.named_parameters(recurse=False, remove_duplicate=False)
+        for own, tensor in own_parameters:
+            if self.first.get(id(tensor)) == parameter:
                 path = self.modules.get(id(module), "")
                 return f"{path}.{own}" if path else own
         return None
@@ -65,7 +66,7 @@ def layer_of(parameter: str) -> str:
 
 def calling_line() -> str:
     """The file and line of the user's that called PyTorch: "model.py:31"; "" where none did."""
-    frame = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     while frame is not None:

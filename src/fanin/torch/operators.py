@@ -37,6 +37,10 @@ def operator(function: Any) -> Operator:
     return Operator(name[:-1] if in_place else name, in_place, writes)
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 CONVOLUTIONS = frozenset({"convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution"})
 PRODUCTS = {
     # the places of the two factors among the arguments
@@ -76,22 +80,26 @@ ATTENTIONS = frozenset(
 )
 SUMS = frozenset({"add", "sub"})
 
-UNCHANGED = frozenset(
-    """view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze expand clone
+UNCHANGED = _names(
+    """
+    view _unsafe_view reshape _reshape_alias t transpose permute squeeze unsqueeze expand clone
     contiguous detach alias _to_copy to copy native_dropout dropout movedim flatten unfold
-    _reshape_copy slice select split split_with_sizes chunk unsafe_split unsafe_chunk unbind narrow
-    as_strided index_select lift_fresh channel_shuffle pixel_shuffle pixel_unshuffle roll flip
-    constant_pad_nd _conj view_as unsafe_split_with_sizes gather""".split()
+    _reshape_copy slice select split split_with_sizes chunk unsafe_split unsafe_chunk unbind
+    narrow as_strided index_select lift_fresh channel_shuffle pixel_shuffle pixel_unshuffle roll
+    flip constant_pad_nd _conj view_as unsafe_split_with_sizes gather
+    """
 )
 """What only moves numbers about: what comes out is, number by number, what went in, or a part of
 it. (Dropout leaves out some, and makes the others larger.)"""
 
-ELEMENTWISE = frozenset(
-    """add sub mul div pow neg exp log sqrt square abs sign tanh sigmoid relu gelu silu erf maximum
+ELEMENTWISE = _names(
+    """
+    add sub mul div pow neg exp log sqrt square abs sign tanh sigmoid relu gelu silu erf maximum
     minimum clamp clamp_min clamp_max where gt lt ge le eq rsub reciprocal softplus hardtanh elu
-    leaky_relu hardswish hardsigmoid mish log_sigmoid_forward sin cos atan log1p expm1 lift_fresh
-    _to_copy clone detach alias threshold scalar_tensor _prelu_kernel addcmul heaviside
-    logical_and""".split()
+    leaky_relu hardswish hardsigmoid mish log_sigmoid_forward sin cos atan log1p expm1
+    lift_fresh _to_copy clone detach alias threshold scalar_tensor _prelu_kernel addcmul
+    heaviside logical_and
+    """
 )
 """What an activation of one's own is made of."""
 

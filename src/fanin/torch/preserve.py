@@ -1,7 +1,7 @@
 """Leaving a module as it was, bit for bit: parameters, buffers, flags, modes, random states."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.torch.naming import Names
+from fanin.torch.tensors import address
 
 
 class Keeper:
@@ -25,22 +26,23 @@ class Keeper:
         self._names = names
         self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
         for each in self._modules:
-            for buffer in each._buffers.values():
+            for buffer in each.__dict__["_buffers"].values():
                 if buffer is not None:
                     self._buffers.setdefault(id(buffer), (buffer, buffer.detach().clone()))
-        self._storages = {
-            parameter.untyped_storage()._cdata: parameter for parameter in names.parameters.values()
-        }
+        self._storages = {address(parameter): parameter for parameter in names.parameters.values()}
         self._copies: dict[int, tuple[Tensor, Tensor]] = {}
         self._flags = [
             (parameter, parameter.requires_grad, parameter.grad, parameter.data)
             for parameter in names.parameters.values()
         ]
-        self._slots = [(dict(each._parameters), dict(each._buffers)) for each in self._modules]
+        self._slots = [
+            (dict(each.__dict__["_parameters"]), dict(each.__dict__["_buffers"]))
+            for each in self._modules
+        ]
 
     def before_write(self, tensor: Tensor) -> None:
         """Copy the parameter that lies where this tensor does, if one does."""
-        parameter = self._storages.get(tensor.untyped_storage()._cdata)
+        parameter = self._storages.get(address(tensor))
         if parameter is not None and id(parameter) not in self._copies:
             self._copies[id(parameter)] = (parameter, parameter.detach().clone())
 
@@ -51,7 +53,7 @@ class Keeper:
             for each, own, slots in zip(self._modules, self._own, self._slots, strict=True):
                 changed.extend(self._put_back(each, own))
                 for name, slot in (("_parameters", slots[0]), ("_buffers", slots[1])):
-                    held: dict[str, Any] = getattr(each, name)
+                    held: dict[str, Any] = each.__dict__[name]
                     if list(held.items()) != list(slot.items()) or any(
                         held[key] is not slot[key] for key in slot
                     ):
@@ -139,7 +141,7 @@ def _dotted(path: str, name: str) -> str:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def undisturbed() -> Generator[None]:
     """Random states, of CPU, GPUs, Python and NumPy, as they were, whatever happens inside."""
     on_cpu = torch.get_rng_state()
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from fanin.torch.tensors import address
+
 
 @dataclass(frozen=True)
 class Source:
@@ -45,21 +47,17 @@ class Provenance:
 
     def of(self, tensor: Tensor) -> Source:
         """The source of a tensor; NOTHING for one that was not seen to be made."""
-        try:
-            found = self._sources.get(tensor.untyped_storage()._cdata)
-        except (NotImplementedError, RuntimeError):
-            return NOTHING  # a sparse tensor has no storage of its own
+        found = self._sources.get(address(tensor))
         return NOTHING if found is None else found[1]
 
     def mark(self, tensor: Tensor, source: Source) -> None:
         """From now on the tensor, and what shares its storage, comes from `source`."""
-        try:
-            storage = tensor.untyped_storage()
-        except (NotImplementedError, RuntimeError):
+        place = address(tensor)
+        if place == -1:
             return
-        known = self._sources.get(storage._cdata)
-        reference = StorageWeakRef(storage) if known is None else known[0]
-        self._sources[storage._cdata] = (reference, source)
+        known = self._sources.get(place)
+        reference = StorageWeakRef(tensor.untyped_storage()) if known is None else known[0]
+        self._sources[place] = (reference, source)
 
 
 def together(sources: Iterable[Source], pure: bool) -> Source:

@@ -1,31 +1,23 @@
 """One forward and backward pass of a module, watched and left without a trace: a recording."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.measurements import ParameterMeasures
-from fanin.diagnosis.recording import Layer, Moments, Recording
+from fanin.diagnosis.recording import Layer, Recording
 from fanin.diagnosis.streams import shared_streams
-from fanin.errors import FaninError, ShapeError
 from fanin.theory import Nonlinearity
 from fanin.torch import losses, operators, parameters, signals
-from fanin.torch.capture import Capture
 from fanin.torch.layers import Assembly, Chain, chains
-from fanin.torch.losses import LossFunction, Lost
+from fanin.torch.losses import LossFunction
 from fanin.torch.naming import Names
+from fanin.torch.passing import Inputs, Passed, check, run
 from fanin.torch.preserve import Keeper, undisturbed
-
-Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
-
-
-class PassError(FaninError):
-    """A module whose forward or backward pass does not run."""
+from fanin.torch.tensors import tensors
 
 
 @dataclass(frozen=True)
@@ -46,171 +38,23 @@ def record(
     learning_rate: float | None = None,
 ) -> Recorded:
     """Measure a module over one batch, in the mode that it is in; see `fanin.torch.diagnose`."""
-    _check(module)
+    check(module)
     names = Names(module)
     keeper = Keeper(module, names)
-    given = list(_tensors(inputs))
+    given = list(tensors(inputs))
     changed: tuple[str, ...] = ()
     with undisturbed():
         try:
-            found = _pass(module, names, keeper, inputs, given, targets, loss, ignore_index)
+            found = run(module, names, keeper, inputs, given, targets, loss, ignore_index)
         finally:
             changed = keeper.put_back()
     return _assembled(module, names, found, given, changed, learning_rate)
 
 
-@dataclass
-class _Found:
-    capture: Capture
-    lost: Lost
-    gradients: dict[str, Tensor]
-    outputs: tuple[int, ...]
-    output: Moments
-
-
-def _check(module: nn.Module) -> None:
-    """Raises PassError for what cannot be looked into, with what to do."""
-    if not isinstance(module, nn.Module):
-        raise PassError(f"a torch.nn.Module is diagnosed; found a {type(module).__name__}")
-    for name, each in module.named_modules():
-        if isinstance(each, torch.jit.ScriptModule):
-            raise PassError(
-                f"{name or 'the module'} is TorchScript, which cannot be looked into; diagnose the "
-                "module that it was made of"
-            )
-    for name, each in (*module.named_parameters(), *module.named_buffers()):
-        if isinstance(each, nn.parameter.UninitializedTensorMixin):
-            raise PassError(
-                f"{name} is lazy and has no shape yet; run the module once on a batch, and start "
-                "it as you would, before it is diagnosed"
-            )
-
-
-def _pass(
-    module: nn.Module,
-    names: Names,
-    keeper: Keeper,
-    inputs: Inputs,
-    given: list[Tensor],
-    targets: Any,
-    loss: str | LossFunction | None,
-    ignore_index: int,
-) -> _Found:
-    capture = Capture(names, keeper, given)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        torch.backends.mha.set_fastpath_enabled(False)
-        if torch.is_autocast_enabled():
-            stack.callback(torch.clear_autocast_cache)
-        try:
-            with capture:
-                result = _call(module, inputs)
-        except FaninError:
-            raise
-        except Exception as error:
-            raise _explained(capture, module, error) from error
-        try:
-            lost = losses.compute(loss, result, targets, ignore_index)
-        except FaninError:
-            raise
-        except Exception as error:
-            raise PassError(f"the loss could not be computed: {error}") from error
-        outputs = capture.node_of(losses.main_output(result)).nodes if _has(result) else ()
-        output = _output_moments(lost.output)
-        del result
-        gradients = _backward(lost, names)
-    return _Found(capture, lost, gradients, tuple(outputs), output)
-
-
-def _has(result: Any) -> bool:
-    try:
-        losses.main_output(result)
-    except ShapeError:
-        return False
-    return True
-
-
-def _call(module: nn.Module, inputs: Inputs) -> Any:
-    if isinstance(inputs, Mapping):
-        return module(**inputs)
-    if isinstance(inputs, tuple | list) and not hasattr(inputs, "batch_sizes"):
-        return module(*inputs)
-    return module(inputs)
-
-
-def _explained(capture: Capture, module: nn.Module, error: Exception) -> FaninError:
-    """Where the pass failed, and on what."""
-    if capture.failed is None:
-        return PassError(f"the pass failed: {type(error).__name__}: {error}")
-    path, inner, given = capture.failed
-    shapes = ", ".join(str(list(each.shape)) for each in _tensors(given)) or "no tensor"
-    where = f"{path or 'the module'} ({type(inner).__name__})"
-    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    kind = ShapeError if isinstance(error, RuntimeError | IndexError) else PassError
-    return kind(f"the forward pass failed in {where}, given {shapes}: {message}")
-
-
-def _backward(lost: Lost, names: Names) -> dict[str, Tensor]:
-    """Gradients by parameter; nothing accumulates."""
-    wanted = {name: each for name, each in names.parameters.items() if each.requires_grad}
-    value, cotangent = lost.value, None
-    if value is None:
-        value = lost.output
-        generator = torch.Generator(device="cpu").manual_seed(0)
-        noise = torch.randn(value.shape, generator=generator) / max(1, value.shape[0])
-        cotangent = noise.to(value.device, value.dtype)
-    if not value.requires_grad or not wanted:
-        return {}
-    if _reentrant(value):
-        return _accumulated(value, cotangent, wanted)
-    found = torch.autograd.grad(value, list(wanted.values()), cotangent, allow_unused=True)
-    return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
-
-
-def _reentrant(value: Tensor) -> bool:
-    """Whether a part of the graph is a checkpoint that only `backward` goes through."""
-    waiting, seen = [value.grad_fn], set[Any]()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if "CheckpointFunction" in type(node).__name__:
-            return True
-        waiting.extend(following for following, _ in node.next_functions)
-    return False
-
-
-def _accumulated(
-    value: Tensor, cotangent: Tensor | None, wanted: dict[str, nn.Parameter]
-) -> dict[str, Tensor]:
-    kept = {name: each.grad for name, each in wanted.items()}
-    try:
-        for each in wanted.values():
-            each.grad = None
-        torch.autograd.backward(value, cotangent)
-        return {name: each.grad for name, each in wanted.items() if each.grad is not None}
-    finally:
-        for name, each in wanted.items():
-            each.grad = kept[name]
-
-
-def _output_moments(output: Tensor) -> Moments:
-    if output.ndim == 0:
-        output = output.reshape(1, 1)
-    measured = signals.fetched(signals.measured(output, output.ndim - 1))
-    moments = summaries.moments(measured.signal.sums, measured.signal.counts)
-    return signals.whole(moments, measured) or moments
-
-
 def _assembled(
     module: nn.Module,
     names: Names,
-    found: _Found,
+    found: Passed,
     given: list[Tensor],
     changed: tuple[str, ...],
     learning_rate: float | None,
@@ -227,7 +71,9 @@ def _assembled(
     recorded_loss = None if lost.kind == "none" else losses.recorded(lost, found.output)
     floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
     first = floats[0] if floats else None
-    own = signals.fetched(signals.measured(first, _input_axis(first))) if first is not None else None
+    own = (
+        signals.fetched(signals.measured(first, _input_axis(first))) if first is not None else None
+    )
     recording = Recording(
         framework="pytorch",
         subject=_subject(module, names),
@@ -336,7 +182,7 @@ def _shared(layers: tuple[Layer, ...], measured: Mapping[str, ParameterMeasures]
 
 
 def _not_seen(
-    module: nn.Module, names: Names, found: _Found, changed: tuple[str, ...]
+    module: nn.Module, names: Names, found: Passed, changed: tuple[str, ...]
 ) -> tuple[str, ...]:
     said = list(found.capture.unseen)
     if any(hasattr(each, "_orig_mod") for each in module.modules()):
@@ -377,16 +223,3 @@ def _subject(module: nn.Module, names: Names) -> str:
     count = sum(each.numel() for each in names.parameters.values())
     mode = "training" if module.training else "evaluation"
     return f"{type(module).__name__} ({count:,} parameters, in {mode} mode)"
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, Mapping):
-        values = values.values()
-    elif hasattr(values, "batch_sizes"):  # a packed sequence
-        return [values.data]
-    if not isinstance(values, str) and hasattr(values, "__iter__"):
-        return [each for value in values for each in _tensors(value)]
-    return []
-

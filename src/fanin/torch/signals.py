@@ -1,4 +1,4 @@
-"""Measuring PyTorch's tensors where they lie: an even sample of each, and all of it for its ends."""
+"""Measuring tensors where they lie: an even sample of each, and all of it for its largest."""
 
 import math
 from dataclasses import dataclass, replace
@@ -122,4 +122,3 @@ def whole(moments: Moments | None, of: Measured | None, scale: float = 1.0) -> M
         largest=moments.largest if largest is None else largest,
         finite_share=1.0 - of.not_finite / max(1, of.size),
     )
-

@@ -48,7 +48,8 @@ def _added(case: Case, layer: Layer) -> float:
     """ln of what a branch adds over what the stream has, if it is more."""
     added = layer.activation and layer.activation.second_moment
     sums = [each for each in case.readers(layer.name) if each.kind == "sum"]
-    whole = sums and sums[0].preactivation and sums[0].preactivation.second_moment
+    at_sum = sums[0].preactivation if sums else None
+    whole = at_sum and at_sum.second_moment
     if not added or not whole:
         return 0.0
     return math.log1p(added / max(whole - added, 1e-30 * whole, 1e-300))

@@ -1,0 +1,322 @@
+"""One operation of a pass: whether it is a node of its own, and what is measured of it."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fanin.diagnosis import measurements
+from fanin.errors import ShapeError
+from fanin.torch import attention, fans, operators, signals
+from fanin.torch.naming import layer_of
+from fanin.torch.nodes import Node, Weight
+from fanin.torch.operators import Applied, Operator
+from fanin.torch.provenance import NOTHING, Source, together
+from fanin.torch.tensors import address, first, tensors
+
+if TYPE_CHECKING:
+    from fanin.torch.capture import Capture
+
+
+class Step:
+    """One operation that has something of the batch among its arguments."""
+
+    def __init__(
+        self, capture: "Capture", operator: Operator, arguments: tuple[Any, ...], named: Any
+    ) -> None:
+        self.capture = capture
+        self.operator = operator
+        self.arguments = arguments
+        self.named = named
+        self.applied: Applied | None = None
+        self.sample: Tensor | None = None
+        self.given: signals.Measured | None = None
+        self.axis = 0
+        self.source = NOTHING
+
+    def before(self) -> None:
+        """What must be measured before the operation, which may write over it."""
+        name, arguments = self.operator.name, self.arguments
+        if name in operators.EMBEDDINGS:
+            self._check_indices()
+            return
+        x = arguments[0] if arguments else None
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return
+        self.source = self.capture.sources.of(x)
+        if not self.source.data or x.ndim == 0:
+            return
+        self.applied = operators.applied(name, arguments, self.named)
+        normalises = name in operators.NORMALISATIONS
+        if self.applied is None and not normalises:
+            return
+        self.axis = self.capture.axis_of(x, self.source)
+        if normalises:
+            of_layer = operators.NORMALISATIONS[name] in ("layer", "rms")
+            self.axis = x.ndim - 1 if of_layer else 1
+        self.sample = signals.table(x, self.axis)
+        read = self.source.node
+        if read is None or self.capture.nodes[read].size != x.numel() or read == 0:
+            self.given = signals.measured(x, self.axis, self.sample)
+        if self.operator.in_place and address(self.sample) == address(x):
+            self.sample = self.sample.clone()
+
+    def after(self, result: Any) -> Node | None:
+        """The node of this operation; None where it is none of its own."""
+        name = self.operator.name
+        if self.applied is not None:
+            return self._activation(first(result), self.applied)
+        if name in operators.PRODUCTS:
+            return self._product(first(result))
+        if name in operators.CONVOLUTIONS:
+            return self._convolution(first(result))
+        if name in operators.EMBEDDINGS:
+            return self._embedding(first(result))
+        if name in operators.NORMALISATIONS:
+            return self._normalisation(first(result))
+        if name in operators.ATTENTIONS:
+            return self._attention(first(result))
+        if name in ("_softmax", "_safe_softmax"):
+            return self._softmax(first(result))
+        if name in operators.SUMS:
+            return self._sum(first(result))
+        if name == "_trilinear":
+            return self._bilinear(first(result))
+        if name == "mul":
+            self._scale()
+        return None
+
+    def _scale(self) -> None:
+        """A scale of its own on a branch is told from a weight."""
+        for each in self.arguments[:2]:
+            if isinstance(each, Tensor):
+                source = self.capture.sources.of(each)
+                if len(source.weights) == 1:
+                    self.capture.scales.add(source.weights[0])
+
+    def _activation(self, output: Tensor, applied: Applied) -> Node | None:
+        node = self.capture.add("activation", applied.name, self.source, output, self.axis)
+        if node is None or self.sample is None:
+            return node
+        node.activation, node.given = applied, self.given
+        after = signals.table(output, self.axis)
+        node.output = signals.measured(output, self.axis, after)
+        node.ends = measurements.ends(self.sample, after, *operators.ends_of(applied))
+        node.size = output.numel()
+        return node
+
+    def _normalisation(self, output: Tensor) -> Node | None:
+        kind = operators.NORMALISATIONS[self.operator.name]
+        node = self.capture.add("normalisation", f"{kind} norm", self.source, output, self.axis)
+        if node is None:
+            return node
+        node.normalisation, node.given = kind, self.given
+        node.output = signals.measured(output, self.axis)
+        node.size = output.numel()
+        node.parameters = self._parameters(self.arguments[1:])
+        return node
+
+    def _parameters(self, values: Iterable[Any]) -> tuple[str, ...]:
+        found = (self.capture.sources.of(each) for each in tensors(tuple(values)))
+        return tuple(dict.fromkeys(name for source in found for name in source.weights))
+
+    def _weighted(
+        self,
+        kind: Any,
+        output: Tensor,
+        axis: int,
+        x: Tensor,
+        tensor: Tensor,
+        used: fans.Fans,
+        bias: Any = None,
+    ) -> Node | None:
+        """A node with a weight; `x` is what the weight was applied to."""
+        capture, made_of = self.capture, self.capture.sources.of(tensor)
+        name = self._layer_name(made_of.weights)
+        source = capture.sources.of(x)
+        node = capture.add(kind, "", source, output, axis, name=name, size=x.numel())
+        if node is None:
+            return None
+        columns = used.arrange(tensor.detach())
+        whole = made_of.pure and len(made_of.weights) == 1
+        if whole:
+            parameter = capture.names.parameters[made_of.weights[0]]
+            whole = parameter.numel() == columns.numel()
+        node.weight = Weight(
+            made_of.weights,
+            tuple(tensor.shape),
+            used.fan_in,
+            used.fan_out,
+            partial(_arranged, used, tensor.detach()),
+            columns,
+            whole,
+        )
+        node.output = signals.measured(output, axis)
+        node.size = output.numel()
+        if x.is_floating_point() and (node.read is None or node.read == 0):
+            node.given = signals.measured(x, capture.axis_of(x, source))
+        node.parameters = made_of.weights
+        if isinstance(bias, Tensor):
+            self._set_bias(node, bias)
+        return node
+
+    def _set_bias(self, node: Node, bias: Tensor) -> None:
+        names = self.capture.sources.of(bias).weights
+        node.parameters = tuple(dict.fromkeys((*node.parameters, *names)))
+        if len(names) == 1 and self.capture.names.parameters[names[0]].numel() == node.units:
+            node.bias = names[0]
+
+    def _layer_name(self, weights: tuple[str, ...]) -> str:
+        """The module that owns the weight, if it is running; what its name says, if not."""
+        frames = self.capture.frames
+        if frames:
+            for weight in weights:
+                if self.capture.names.owned(frames[-1].module, weight) is not None:
+                    own = layer_of(self.capture.names.owned(frames[-1].module, weight) or "")
+                    return own or type(frames[-1].module).__name__
+        return layer_of(weights[0]) or (type(frames[0].module).__name__ if frames else "module")
+
+    def _product(self, output: Tensor) -> Node | None:
+        one, other = operators.PRODUCTS[self.operator.name]
+        left, right = self.arguments[one], self.arguments[other]
+        of_left, of_right = self.capture.sources.of(left), self.capture.sources.of(right)
+        if of_left.data and of_right.data:
+            return self._mixing(output, of_left, of_right)
+        if of_left.data == of_right.data or not (of_left.weights or of_right.weights):
+            return None
+        first = not of_left.data
+        x, weight = (right, left) if first else (left, right)
+        if weight.ndim == 3 and weight.stride(0) == 0:
+            weight = weight[0]
+        if self.operator.name == "linear":
+            used = fans.of_product(weight, True)
+            bias = self.arguments[2] if len(self.arguments) > 2 else None
+        else:
+            used = fans.of_product(weight, first)
+            bias = self.arguments[0] if one == 1 else None
+        axis = output.ndim - (2 if first and output.ndim > 1 else 1)
+        return self._weighted("linear", output, axis, x, weight, used, bias)
+
+    def _convolution(self, output: Tensor) -> Node | None:
+        x, weight, bias = self.arguments[:3]
+        if not self.capture.sources.of(weight).weights:
+            return None
+        stride, transposed, groups = self.arguments[3], self.arguments[6], self.arguments[8]
+        used = fans.of_convolution(weight, tuple(stride), bool(transposed), int(groups))
+        return self._weighted("convolution", output, 1, x, weight, used, bias)
+
+    def _embedding(self, output: Tensor) -> Node | None:
+        weight, indices = self.arguments[:2]
+        if not self.capture.sources.of(weight).weights:
+            return None
+        used = fans.of_embedding(weight)
+        return self._weighted("embedding", output, output.ndim - 1, indices, weight, used)
+
+    def _check_indices(self) -> None:
+        weight, indices = self.arguments[:2]
+        if not isinstance(indices, Tensor) or not indices.numel():
+            return
+        low, high = (int(each) for each in torch.aminmax(indices))
+        if low < 0 or high >= weight.shape[0]:
+            found = high if high >= weight.shape[0] else low
+            name = self._layer_name(self.capture.sources.of(weight).weights or ("embedding",))
+            raise ShapeError(
+                f"{name}: the embedding has the rows 0 to {weight.shape[0] - 1:,}; the inputs ask "
+                f"for row {found:,}. Are they symbols of another vocabulary?"
+            )
+
+    def _bilinear(self, output: Tensor) -> Node | None:
+        x, weight, other = self.arguments[:3]
+        if not self.capture.sources.of(weight).weights:
+            return None
+        weight = weight.squeeze(0)
+        used = fans.of_bilinear(weight)
+        node = self._weighted("linear", output, output.ndim - 1, x, weight, used)
+        if node is not None:
+            more = self.capture.sources.of(other)
+            node.reads = together((Source(node.reads), more), False).nodes
+            node.read = None
+        return node
+
+    def _attention(self, output: Tensor) -> Node | None:
+        query, key, value = self.arguments[:3]
+        source, more = (self.capture.sources.of(each) for each in (query, key))
+        third = self.capture.sources.of(value)
+        node = self.capture.add(
+            "attention", "attention", source, output, output.ndim - 1, more=(more, third), size=-1
+        )
+        if node is None:
+            return None
+        name = self.operator.name
+        settings = operators.attention_settings(name, self.arguments, self.named)
+        logits = attention.scaled_dot_product(query, key, *settings)
+        node.entropy = attention.entropy(logits)
+        node.output = signals.measured(output, output.ndim - 1)
+        node.size = output.numel()
+        return node
+
+    def _softmax(self, output: Tensor) -> Node | None:
+        x, dim = self.arguments[:2]
+        self.source = self.capture.sources.of(x)
+        if dim % x.ndim != x.ndim - 1 or x.shape[-1] < 2:
+            return None
+        node = self.capture.add("attention", "softmax", self.source, output, output.ndim - 1)
+        if node is not None:
+            node.entropy = attention.entropy(x)
+            node.size = output.numel()
+        return node
+
+    def _mixing(self, output: Tensor, left: Source, right: Source) -> Node | None:
+        """Attention weights times values: what the attention gives."""
+        for one, other in ((left, right), (right, left)):
+            if one.node is None or self.capture.nodes[one.node].kind != "attention":
+                continue
+            node = self.capture.nodes[one.node]
+            if node.output is None:
+                node.reads = together((Source(node.reads), other), False).nodes
+                node.axis, node.units = output.ndim - 1, output.shape[-1]
+                node.output = signals.measured(output, node.axis)
+                node.size = output.numel()
+                return node
+        return None
+
+    def _sum(self, output: Tensor) -> Node | None:
+        one, other = self.arguments[:2]
+        if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+            return None
+        of_one, of_other = self.capture.sources.of(one), self.capture.sources.of(other)
+        if not output.is_floating_point() or output.ndim < 2:
+            return None
+        if of_one.data and of_other.data and one.numel() == other.numel() == output.numel():
+            axis = self.capture.axis_of(output, of_one)
+            node = self.capture.add("sum", "sum", of_one, output, axis, more=(of_other,), size=-1)
+            if node is not None:
+                node.output = signals.measured(output, axis)
+                node.size = output.numel()
+            return node
+        data, weights = (one, other) if of_one.data else (other, one)
+        return self._bias(output, data, weights)
+
+    def _bias(self, output: Tensor, data: Tensor, bias: Tensor) -> Node | None:
+        """A bias that is added by itself belongs to the weight before it."""
+        read = self.capture.sources.of(data).node
+        if not self.capture.sources.of(bias).weights or not read:
+            return None
+        node = self.capture.nodes[read]
+        fits = bias.numel() == node.units and node.size == output.numel()
+        if node.weight is None or node.bias is not None or not fits:
+            return None
+        self._set_bias(node, bias)
+        node.axis = self.capture.axis_of(output, Source((read,)))
+        node.output = signals.measured(output, node.axis)
+        for handle in node.hooks:
+            handle.remove()  # type: ignore[attr-defined]
+        node.hooks.clear()
+        return node
+
+
+def _arranged(used: fans.Fans, tensor: Tensor, gradient: Tensor) -> Tensor | None:
+    array = fans.laid_out(gradient, tensor)
+    return None if array is None else used.arrange(array)
