@@ -130,6 +130,23 @@ def test_diagnosis_loads_without_jax():
     loaded_by(WITHOUT_JAX + "import fanin.diagnosis")
 
 
+def test_a_module_is_diagnosed_and_mended_without_jax():
+    pytest.importorskip("torch")
+    loaded = loaded_by(
+        """
+import torch
+from fanin.torch import diagnose
+module = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4))
+torch.nn.init.normal_(module[2].weight, std=30.0)
+report = diagnose(module, torch.randn(64, 8), torch.randint(4, (64,)))
+assert report.verdict == "bad", report.checks
+assert diagnose(report.fixed(), torch.randn(64, 8), torch.randint(4, (64,))).verdict == "good"
+report.to_html(), report.to_json()
+"""
+    )
+    assert "jax" not in loaded
+
+
 def test_every_public_name_is_there_and_no_other():
     assert sorted(fanin.__all__) == fanin.__all__
     assert dir(fanin) == fanin.__all__

@@ -52,6 +52,11 @@ class Thresholds:
         "with 2 (√2 after selu and linear layers) end within 0.03 to 0.08 nats of the best, up to "
         "5 nats at depth 5; from 8 on, with normalisation, 2,000 steps end 0.2 to 0.3 nats behind",
     )
+    squared_loss: Limit = Limit(
+        above=(10.0, 100.0),
+        why="a squared error over the targets' variance. A network of unit outputs and targets has "
+        "2; targets whose mean is three deviations from 0 have 10",
+    )
     logits: Limit = Limit(
         above=(2.5, 5.5),
         why="standard deviation of the logits over classes: 2.5 raises the loss by some 2 nats",

@@ -1,11 +1,13 @@
 """Watching one forward pass: every operation that matters, in order, measured as it happens."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_for_all
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -104,7 +106,8 @@ class Capture(TorchDispatchMode):
             self._settle()
             self._measuring = True
             try:
-                Closing(self, frame, result).close()
+                with exactly():
+                    Closing(self, frame, result).close()
             finally:
                 self._measuring = False
 
@@ -221,6 +224,16 @@ class Capture(TorchDispatchMode):
         if node.axis in fits and node.size == tensor.numel() and node.kind != "linear":
             return node.axis
         return fits[0] if node.kind == "convolution" else fits[-1]
+
+
+@contextmanager
+def exactly() -> Generator[None]:
+    """Measurements are made in the precision that they ask for, whatever the pass runs in."""
+    if not torch.is_autocast_enabled("cpu") and not torch.is_autocast_enabled("cuda"):
+        yield
+        return
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
 
 
 def _gradient(node: Node, place: int, gradients: tuple[Tensor | None, ...]) -> None:

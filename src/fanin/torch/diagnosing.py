@@ -11,7 +11,9 @@ from fanin.diagnosis.report import Prescription, Report, ReportError
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
 from fanin.torch import mending
 from fanin.torch.losses import LossFunction
-from fanin.torch.record import Inputs, record
+from fanin.torch.passing import Inputs
+from fanin.torch.preserve import undisturbed
+from fanin.torch.record import record
 
 
 def diagnose(
@@ -54,22 +56,23 @@ class ModuleSubject:
     thresholds: Thresholds
 
     def diagnose(self, mended: nn.Module) -> Report:
-        recorded = record(
-            mended,
-            self.inputs,
-            self.targets,
-            loss=self.loss,
-            ignore_index=self.ignore_index,
-            learning_rate=self.learning_rate,
-        )
-        return judge(
-            recorded.recording,
-            recorded.nonlinearities,
-            thresholds=self.thresholds,
-            subject=self,
-            write=mending.code,
-            write_choice=mending.choice_code,
-        )
+        with undisturbed():
+            recorded = record(
+                mended,
+                self.inputs,
+                self.targets,
+                loss=self.loss,
+                ignore_index=self.ignore_index,
+                learning_rate=self.learning_rate,
+            )
+            return judge(
+                recorded.recording,
+                recorded.nonlinearities,
+                thresholds=self.thresholds,
+                subject=self,
+                write=mending.code,
+                write_choice=mending.choice_code,
+            )
 
     def mended(self, prescriptions: tuple[Prescription, ...]) -> nn.Module:
         return self.mended_copy(self.module, prescriptions)

@@ -67,13 +67,11 @@ def layer_of(parameter: str) -> str:
 def calling_line() -> str:
     """The file and line of the user's that called PyTorch: "model.py:31"; "" where none did."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+    # First come the diagnosis's own frames, which PyTorch called.
+    while frame is not None and not frame.f_code.co_filename.startswith(_TORCH):
         frame = frame.f_back
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(_HERE):
-            return ""  # the diagnosis itself called the module
-        if not file.startswith((_TORCH, "<")):
-            return f"{Path(file).name}:{frame.f_lineno}"
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, "<")):
         frame = frame.f_back
-    return ""
+    if frame is None or frame.f_code.co_filename.startswith(_HERE):
+        return ""  # the diagnosis itself called the module
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

@@ -1,5 +1,6 @@
 """One forward and backward pass of a module: what may be passed, and what goes wrong."""
 
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from fanin.diagnosis import summaries
 from fanin.diagnosis.recording import Moments
 from fanin.errors import FaninError, ShapeError
 from fanin.torch import losses, signals
-from fanin.torch.capture import Capture
+from fanin.torch.capture import Capture, exactly
 from fanin.torch.losses import LossFunction, Lost
 from fanin.torch.naming import Names
 from fanin.torch.preserve import Keeper
@@ -69,7 +70,9 @@ def run(
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
-        if torch.is_autocast_enabled():
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="Using `torch.compile.module.` when there are")
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             stack.callback(torch.clear_autocast_cache)
         try:
             with capture:
@@ -85,9 +88,10 @@ def run(
         except Exception as error:
             raise PassError(f"the loss could not be computed: {error}") from error
         outputs = capture.node_of(losses.main_output(result)).nodes if _has(result) else ()
-        output = _output_moments(lost.output)
         del result
-        gradients = _backward(lost, names)
+        with exactly():
+            output = _output_moments(lost.output)
+            gradients = _backward(lost, names)
     return Passed(capture, lost, gradients, tuple(outputs), output)
 
 

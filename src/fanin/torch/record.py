@@ -12,11 +12,12 @@ from fanin.diagnosis.recording import Layer, Recording
 from fanin.diagnosis.streams import shared_streams
 from fanin.theory import Nonlinearity
 from fanin.torch import losses, operators, parameters, signals
+from fanin.torch.capture import exactly
 from fanin.torch.layers import Assembly, Chain, chains
 from fanin.torch.losses import LossFunction
 from fanin.torch.naming import Names
 from fanin.torch.passing import Inputs, Passed, check, run
-from fanin.torch.preserve import Keeper, undisturbed
+from fanin.torch.preserve import Keeper
 from fanin.torch.tensors import tensors
 
 
@@ -43,12 +44,12 @@ def record(
     keeper = Keeper(module, names)
     given = list(tensors(inputs))
     changed: tuple[str, ...] = ()
-    with undisturbed():
-        try:
-            found = run(module, names, keeper, inputs, given, targets, loss, ignore_index)
-        finally:
-            changed = keeper.put_back()
-    return _assembled(module, names, found, given, changed, learning_rate)
+    try:
+        found = run(module, names, keeper, inputs, given, targets, loss, ignore_index)
+    finally:
+        changed = keeper.put_back()
+    with exactly():
+        return _assembled(module, names, found, given, changed, learning_rate)
 
 
 def _assembled(

@@ -94,7 +94,9 @@ def _not_finite(x: Tensor, largest: Tensor) -> Any:
 def on_host(tree: Any) -> Any:
     """The same numbers as NumPy arrays."""
     if isinstance(tree, Tensor):
-        return tree.detach().to("cpu").numpy()
+        on_cpu = tree.detach().to("cpu")
+        # NumPy has no bfloat16.
+        return (on_cpu.float() if on_cpu.dtype == torch.bfloat16 else on_cpu).numpy()
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*map(on_host, tree))
     return tree

@@ -12,19 +12,26 @@ _UNIFORM = (
     "add ½(1 − 1/V) Var(logit)"
 )
 
+# Losses whose best constant has the targets' entropy, or their variance.
+_CONSTANT = ("binary_cross_entropy", "mse")
+
 
 def expected_loss(loss: Loss | None) -> float | None:
-    """log V for classes; None for a loss of another kind."""
-    if loss is None or loss.kind != "cross_entropy" or not loss.classes:
+    """log V for classes; for binary targets and for numbers what the best constant would have."""
+    if loss is None:
         return None
-    return math.log(loss.classes)
+    if loss.kind == "cross_entropy":
+        return math.log(loss.classes) if loss.classes else None
+    return loss.target_entropy if loss.kind in _CONSTANT else None
 
 
 def loss(case: Case) -> Check | None:
-    """The loss against that of a uniform guess."""
+    """The loss against that of a guess that knows nothing."""
     recorded, uniform = case.recording.loss, expected_loss(case.recording.loss)
     if recorded is None or uniform is None or recorded.value is None:
         return None
+    if recorded.kind != "cross_entropy":
+        return _against_constant(case, recorded, recorded.value, uniform)
     limit = case.thresholds.loss
     excess = recorded.value - uniform
     verdict = limit.verdict(excess)
@@ -47,10 +54,44 @@ def loss(case: Case) -> Check | None:
     )
 
 
+def _against_constant(case: Case, recorded: Loss, value: float, constant: float) -> Check | None:
+    """The loss of two classes, or of numbers, against that of the best constant."""
+    relative = recorded.kind == "mse"
+    if relative and constant <= 0.0:
+        return None  # all targets are one
+    limit = case.thresholds.squared_loss if relative else case.thresholds.loss
+    excess = value / constant if relative else value - constant
+    verdict = limit.verdict(excess)
+    high = (limit.high or 0.0) * constant if relative else (limit.high or 0.0) + constant
+    at_fault: tuple[str, ...] = ()
+    text = f"The loss is {value:.4g}, where the best constant has {constant:.4g}."
+    if verdict != "good":
+        output = recorded.output.second_moment or 0.0
+        if relative and output < 0.5 * value:
+            text += (
+                " That is the targets' doing: their mean lies far from 0 beside their spread. "
+                "Standardise them, or begin with the output's bias at their mean."
+            )
+        else:
+            at_fault = case.in_order(_at_fault(case, recorded))
+            text += " The first steps will only unlearn the network's own opinions."
+    return Check(
+        name="loss",
+        verdict=verdict,
+        value=value,
+        expected=constant,
+        low=None,
+        high=high,
+        layers=at_fault,
+        text=text,
+        source="the targets' entropy, or their variance: Bishop 2006, section 1.5.5",
+    )
+
+
 def logits(case: Case) -> Check | None:
     """How far the logits are from giving all classes the same chance."""
-    recorded, uniform = case.recording.loss, expected_loss(case.recording.loss)
-    if recorded is None or uniform is None or recorded.output_variance is None:
+    recorded = case.recording.loss
+    if recorded is None or recorded.output_variance is None:
         return None
     limit, offset = case.thresholds.logits, recorded.class_offset
     std = math.sqrt(recorded.output_variance)

@@ -1,0 +1,136 @@
+"""A diagnosis leaves nothing behind, also when the pass fails."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from torch import nn
+from torch.nn.modules import module as hooks_for_all
+
+from fanin.errors import FaninError
+from fanin.torch import diagnose
+
+
+class Busy(nn.Module):
+    """Does to itself what a forward pass may do."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(6, 12), nn.BatchNorm1d(12)
+        self.drop, self.frozen = nn.Dropout(0.3), nn.Linear(12, 12)
+        self.output = nn.Linear(12, 4)
+        self.frozen.requires_grad_(False)
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.register_buffer("hidden", torch.tensor([1.0, float("nan"), -0.0]), persistent=False)
+        self.calls, self.seen, self.fails = 0, [], False
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(x.shape)
+        self.count += 1
+        self.hidden.fill_(3.0)
+        with torch.no_grad():
+            self.linear.weight.mul_(0.5)
+        self.noise = random.random() + np.random.rand()  # noqa: NPY002
+        x = self.frozen(self.drop(self.norm(self.linear(x)).relu()))
+        if self.fails:
+            raise RuntimeError("out of luck")
+        return self.output(x)
+
+
+def state(module):
+    tensors = [*module.parameters(), *module.buffers(), module.hidden]
+    return (
+        [tensor.detach().clone().numpy().tobytes() for tensor in tensors],
+        [id(tensor) for tensor in tensors],
+        [parameter.requires_grad for parameter in module.parameters()],
+        [(id(p.grad), None if p.grad is None else p.grad.numpy().tobytes())
+         for p in module.parameters()],
+        [each.training for each in module.modules()],
+        [sorted(vars(each)) for each in module.modules()],
+        (module.calls, list(module.seen)),
+        [len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks)
+         for each in module.modules()],
+        len(hooks_for_all._global_forward_hooks) + len(hooks_for_all._global_forward_pre_hooks),
+        torch.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.is_grad_enabled(),
+    )  # fmt: skip
+
+
+def busy(fails=False):
+    module = Busy()
+    module.fails = fails
+    module.linear.weight.grad = torch.full((12, 6), 2.0)
+    module.drop.eval()
+    module.linear.register_forward_hook(lambda *_: None)
+    return module
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_everything_is_bit_for_bit_as_before(fails):
+    module, x, y = busy(fails), torch.randn(16, 6), torch.randint(4, (16,))
+    before = state(module)
+    if fails:
+        with pytest.raises(FaninError, match="out of luck"):
+            diagnose(module, x, y)
+    else:
+        diagnose(module, x, y)
+    assert state(module) == before
+
+
+def test_other_attributes_that_forward_changed_are_reported():
+    report = diagnose(busy(), torch.randn(16, 6), torch.randint(4, (16,)))
+    (said,) = [each for each in report.recording.not_seen if "attributes" in each]
+    assert all(name in said for name in ("calls", "seen", "noise"))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_the_one_the_module_is_in(training):
+    module = nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 4))
+    module.train(training)
+    module[1].running_mean.fill_(5.0)
+    x, y = torch.randn(64, 6), torch.randint(4, (64,))
+    layer = diagnose(module, x, y).recording.layer("0")
+    assert (abs(layer.normalised.mean) < 1e-4) == training
+    assert module.training is training
+
+
+def test_no_gradient_is_left_and_none_is_lost_with_reentrant_checkpoints():
+    from torch.utils.checkpoint import checkpoint
+
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.block = nn.Linear(6, 12), nn.Linear(12, 12)
+            self.output = nn.Linear(12, 4)
+
+        def forward(self, x):
+            x = torch.tanh(self.first(x))
+            return self.output(checkpoint(lambda x: self.block(x).tanh(), x, use_reentrant=True))
+
+    module = Checkpointed()
+    module.first.weight.grad = own = torch.ones(12, 6)
+    twin = copy.deepcopy(module)
+    x, y = torch.randn(32, 6), torch.randint(4, (32,))
+    recording = diagnose(module, x, y).recording
+    assert module.first.weight.grad is own
+    assert bool((own == 1.0).all())
+    assert module.block.weight.grad is None
+    loss = nn.functional.cross_entropy(twin(x), y)
+    loss.backward()
+    wanted = float(twin.block.weight.grad.square().mean())
+    found = {each.name: each for each in recording.parameters}["block.weight"]
+    assert found.gradient.second_moment == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_user_under_no_grad_gets_gradients_all_the_same():
+    module = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4))
+    with torch.no_grad():
+        report = diagnose(module, torch.randn(16, 6), torch.randint(4, (16,)))
+    assert report.recording.layers[0].gradient is not None
