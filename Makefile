@@ -13,8 +13,9 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build
 run: $(VENV)/.run
 	$(BIN)/fanin train $(ARGS)
 
+# A process takes whole files, and makes once what the tests of a file share.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check

@@ -12,9 +12,6 @@ from fanin.diagnosis.of_network import diagnose
 from fanin.networks import CharacterMLP
 from fanin.starts import find_start
 
-# One worker makes what these share, once.
-pytestmark = pytest.mark.xdist_group("two reports")
-
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):

@@ -28,10 +28,7 @@ QUIET = (
 PATIENCE = 120_000  # milliseconds, for a machine that has much else to do
 STEPS = 11
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),  # of other people's packages
-    pytest.mark.xdist_group("lab"),  # one server and one page
-]
+pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages
 
 
 @pytest.fixture(scope="module")

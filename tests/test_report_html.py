@@ -21,9 +21,6 @@ from fanin.pictures.report_html import page, write_page
 from fanin.pictures.saturation_map import MOST_UNITS, saturation_png
 from fanin.starts import find_start
 
-# One worker makes what these share, once.
-pytestmark = pytest.mark.xdist_group("pages")
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A browser that asks nobody anything by itself; as root it cannot have its sandbox.
 QUIET = (

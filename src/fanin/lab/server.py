@@ -74,6 +74,7 @@ def serve(
             ws_ping_timeout=60,
             timeout_graceful_shutdown=1,
         )
+        sockets.listen()  # from here on a browser may come, and waits if it is early
         on_ready(place)
 
         class Server(uvicorn.Server):
