@@ -113,10 +113,10 @@ def test_the_lessons_bad_start_is_told_and_put_right(folder, capsys):
 
 
 def test_what_is_printed_for_people(capsys):
-    out = printed(capsys, "--start normal --hidden 50,50 --seed 3 --batch 1024").out
-    assert "hidden 2 × 50" in out
+    out = printed(capsys, "--start normal --seed 3").out
+    assert "hidden 200" in out
     assert re.search(r"✗ bad: \d bad", out)
-    assert out.index("✗ bad     saturation") < out.index("hidden.1.weight")
+    assert out.index("✗ bad     saturation") < out.index("hidden.0.weight")
     assert 'parameters["output.weight"] = parameters["output.weight"] * 0.0' in out
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 100
 
@@ -140,20 +140,17 @@ def without_digits(line):
 
 
 def test_the_options_of_the_network_make_the_network(capsys):
-    command = "--hidden 20,20,20 --embedding 5 --block 2 --activation relu --norm batch --lr 0.01"
-    told = json.loads(printed(capsys, f"{command} --batch 512 --split-seed 3 --json").out)
+    shape = "--hidden 20,20,20 --embedding 5 --block 2 --activation relu --norm batch --residual"
+    told = json.loads(printed(capsys, f"{shape} --lr 0.01 --batch 512 --split-seed 3 --json").out)
     assert told["examples"] == 512
     layers = {layer["name"]: layer for layer in told["layers"]}
     assert layers["hidden.0"]["weight_shape"] == [10, 20]
-    assert layers["hidden.2"]["normalisation"] == "batch"
-    assert layers["hidden.2"]["nonlinearity"] == "relu"
+    assert layers["hidden.2.normalisation"]["normalisation"] == "batch"
+    assert layers["hidden.2.normalisation"]["nonlinearity"] == "relu"
     weight = layers["output"]["parameters"][0]
     ratio = math.log10(0.01 * weight["gradient_to_data"])
     assert weight["update_to_data"] == pytest.approx(ratio, rel=1e-4)
-    residual = json.loads(
-        printed(capsys, "--hidden 20,20 --norm layer --residual --batch 64 --json").out
-    )
-    assert "sum" in {layer["kind"] for layer in residual["layers"]}
+    assert "sum" in {layer["kind"] for layer in told["layers"]}
 
 
 def test_words_may_be_the_users_own(folder, capsys):
@@ -178,7 +175,7 @@ def test_words_may_be_the_users_own(folder, capsys):
     ],
 )
 def test_the_exit_code_of_the_gate(command, code, capsys):
-    printed(capsys, f"{command} --hidden 50 --batch 1024", code)
+    printed(capsys, command, code)
 
 
 def test_a_suspect_network_fails_only_where_that_is_asked(capsys, report, monkeypatch):
@@ -289,7 +286,7 @@ def test_examples_are_spread_over_the_training_set(run, report):
 
 
 def test_the_first_update_is_that_of_the_optimiser_asked_for(capsys):
-    told = json.loads(printed(capsys, "--hidden 8 --batch 64 --optimizer adam --json").out)
+    told = json.loads(printed(capsys, "--optimizer adam --json").out)
     (one,) = (layer for layer in told["layers"] if layer["name"] == "hidden.0")
     (weight, *_) = one["parameters"]
     # Adam's first step is its rate, whatever the gradient.

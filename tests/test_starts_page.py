@@ -46,10 +46,8 @@ def test_every_start_at_every_depth_with_every_activation(page, script):
     ("start", "activation", "depth"),
     [
         ("fanin", "tanh", 5),
-        ("kaiming-normal", "relu", 5),
-        ("torch-default", "gelu", 1),
+        ("kaiming-normal", "relu", 1),
         ("lsuv", "selu", 1),
-        ("normal", "sigmoid", 5),
     ],
 )
 def test_measured_and_expected_are_those_of_the_command(start, activation, depth, page, script):
