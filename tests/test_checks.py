@@ -95,7 +95,7 @@ def test_a_zero_output_layer_is_no_fault(data):
 
 def test_wide_logits_are_the_fault_of_what_made_them_wide(data):
     by_output = started("fanin")
-    by_output["output.weight"] = by_output["output.weight"] * 100
+    by_output["output.weight"] = by_output["output.weight"] * 200
     linear = replace(NETWORK, activation="identity")
     by_hidden = started("fanin", linear)
     by_hidden["hidden.1.weight"] = by_hidden["hidden.1.weight"] * 100
@@ -164,6 +164,23 @@ def test_copies_and_shared_streams_name_their_layers(recording):
     assert "1 = 4" in check.text
     assert "stay one" in check.text
     assert judge(recording, KNOWN).check("streams").value == 0.0
+
+
+def test_a_first_update_that_hardly_changes_a_layer_is_told(recording):
+    layer = recording.layer("hidden.0")
+    own = tuple(replace(each, update_to_data=-6.0) for each in layer.parameters)
+    check = judge(with_layer(recording, "hidden.0", parameters=own), KNOWN).check("updates")
+    assert (check.verdict, check.layers, check.value) == ("suspect", (), -6.0)
+    assert "changes hidden.0 by 1e-06" in check.text
+    assert "hardly learns" in check.text
+
+
+def test_small_updates_behind_an_output_layer_next_to_zero_are_no_fault(recording):
+    layer = recording.layer("hidden.0")
+    own = tuple(replace(each, update_to_data=-6.0) for each in layer.parameters)
+    recording = with_layer(recording, "hidden.0", parameters=own)
+    check = judge(with_layer(recording, "output", gain=1e-4), KNOWN).check("updates")
+    assert (check.verdict, check.layers) == ("good", ())
 
 
 def test_large_first_updates_are_told(recording):

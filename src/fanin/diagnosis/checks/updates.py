@@ -1,17 +1,24 @@
 """The size of the first update beside what it changes."""
 
+import math
+
 from fanin.diagnosis.case import Case
-from fanin.diagnosis.report import Check, worst
+from fanin.diagnosis.report import Check, Verdict, worst
+
+LEAST_OUTPUT_GAIN = 0.01
+"""An output layer nearer to zero makes all updates before it small, and grows within a few steps:
+they are taken as they would be at this gain."""
 
 
 def updates(case: Case) -> Check | None:
-    """The largest first update of a weight, over the weight.
+    """The first update of each weight, over the weight: the largest, or one that is too small.
 
     The output layer is left out: near-uniform logits take small weights, which then grow fast.
     """
     limit = case.thresholds.update
+    made_up = _made_up(case)
     shares = {
-        layer.name: own.update_to_data
+        layer.name: own.update_to_data + made_up
         for layer in case.layers.values()
         if layer.role != "output"
         for own in layer.parameters
@@ -19,22 +26,39 @@ def updates(case: Case) -> Check | None:
     }
     if not shares:
         return None
-    largest = max(shares, key=shares.__getitem__)
-    bad = [name for name, share in shares.items() if limit.verdict(share) != "good"]
+    verdicts: dict[str, Verdict] = {name: limit.verdict(share) for name, share in shares.items()}
+    verdict = worst(verdicts.values())
+    # A small update is a symptom: what makes the gradient small is elsewhere, or it is the rate.
+    blamed = [
+        name for name, share in shares.items() if limit.high is not None and share > limit.high
+    ]
+    told = max(shares, key=shares.__getitem__)
+    if verdict != "good" and verdicts[told] != verdict:
+        told = min(shares, key=shares.__getitem__)
     text = (
-        f"The first step changes {largest} by {10 ** shares[largest]:.2g} of its size (log10 "
-        f"{shares[largest]:.1f})"
+        f"The first step changes {told} by {10 ** shares[told]:.2g} of its size (log10 "
+        f"{shares[told]:.1f})"
     )
     rate = case.recording.learning_rate
     text += "." if rate is None else f", at the learning rate {rate:g}."
+    if limit.low is not None and shares[told] < limit.low:
+        text += " It hardly learns at that."
     return Check(
         name="updates",
-        verdict=worst(limit.verdict(share) for share in shares.values()),
-        value=shares[largest],
+        verdict=verdict,
+        value=shares[told],
         expected=-3.0,
-        low=None,
+        low=limit.low,
         high=limit.high,
-        layers=case.in_order(bad),
+        layers=case.in_order(blamed),
         text=text,
         source="makemore, part 3: about -3 is customary",
     )
+
+
+def _made_up(case: Case) -> float:
+    """What to add to each update's log10 for an output layer that is next to zero."""
+    gains = [layer.gain for layer in case.layers.values() if layer.role == "output" and layer.gain]
+    if not gains:
+        return 0.0
+    return max(0.0, math.log10(LEAST_OUTPUT_GAIN / min(gains)))
