@@ -31,7 +31,8 @@ _LANES = Group("Lanes", sort_key=1)
 _NETWORK = Group("Network", sort_key=2)
 _TRAINING = Group("Training", sort_key=3)
 _VERDICT = Group("Verdict", sort_key=4)
-_OUTPUT = Group("Output", sort_key=5)
+_CALIBRATION = Group("Calibration", sort_key=5)
+_OUTPUT = Group("Output", sort_key=6)
 
 
 def race(
@@ -69,7 +70,7 @@ def race(
     ] = None,
     normalisation: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
-    steps: Annotated[int, Parameter(group=_TRAINING)] = STEPS,
+    steps: Annotated[int | None, Parameter(group=_TRAINING, show_default="20,000")] = None,
     batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
     lr: Annotated[
         float | None, Parameter(group=_TRAINING, show_default="0.1, or 0.001 for Adam")
@@ -86,6 +87,9 @@ def race(
     margin: Annotated[float, Parameter(group=_VERDICT)] = 0.01,
     level: Annotated[float, Parameter(group=_VERDICT)] = 0.95,
     target: Annotated[float | None, Parameter(group=_VERDICT)] = None,
+    calibrate: Annotated[bool, Parameter(group=_CALIBRATION, negative="")] = False,
+    families: Annotated[int | None, Parameter(group=_CALIBRATION, show_default="32")] = None,
+    members: Annotated[int | None, Parameter(group=_CALIBRATION, show_default="64")] = None,
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     csv: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     html: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
@@ -149,6 +153,13 @@ def race(
         The chance that all of the verdicts hold.
     target
         A dev loss: the steps and seconds to it are told.
+    calibrate
+        Instead of a race: does the verdict of step zero predict training? Judges and trains
+        networks at random, 2,000 steps each unless told, and prints a page in Markdown.
+    families
+        Networks of so many shapes are drawn.
+    members
+        So many of each shape, with other starts, seeds and rates.
     out
         Folder for the record; a race that was begun there goes on.
     csv
@@ -160,6 +171,37 @@ def race(
     quiet
         No progress on standard error.
     """
+    if calibrate:
+        from fanin.cli.calibrate import calibrate_and_print
+
+        others = {
+            "start": start,
+            "axis": axis,
+            "tune-lr": tune_lr,
+            "rates": rates,
+            "hidden": hidden,
+            "embedding": embedding,
+            "activation": activation,
+            "normalisation": normalisation,
+            "residual": residual,
+            "batch": batch,
+            "lr": lr,
+            "optimiser": optimiser,
+            "schedule": schedule,
+            "eval-every": eval_every,
+            "reference": reference,
+            "target": target,
+            "csv": csv,
+            "html": html,
+        }
+        for name, value in others.items():
+            if value:
+                raise OptionError(f"--{name} is not for --calibrate, which draws networks itself")
+        settings = given(families=families, members=members, steps=steps, seed=first_seed)
+        return calibrate_and_print(words, block, split_seed, settings, out, json=json, quiet=quiet)
+    for name, value in (("families", families), ("members", members)):
+        if value is not None:
+            raise OptionError(f"--{name} is for --calibrate; give that too")
     _check_outputs(words, csv, html)
     from fanin.race.devices import use_all_cores
 
@@ -172,7 +214,8 @@ def race(
         bundled_names() if words is None else read_words(words), block=block, split_seed=split_seed
     )
     options = TrainingOptions(
-        steps=steps, **given(batch=batch, lr=lr, optimiser=optimiser, schedule=schedule)
+        steps=STEPS if steps is None else steps,
+        **given(batch=batch, lr=lr, optimiser=optimiser, schedule=schedule),
     )
     network = given(embedding=embedding, hidden=hidden, activation=activation)
     network |= given(normalisation=normalisation, residual=residual or None)

@@ -13,13 +13,12 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
-from fanin.atomic_file import reason
 from fanin.race.checkpoint import Checkpoint, read_checkpoint
 from fanin.race.devices import use_all_cores
 from fanin.race.events import Chunk, Event, Finished, Opening, Tuned
 from fanin.race.lanes import Lane, Run
 from fanin.race.plan import Race
-from fanin.race.record import Record, RecordedRace, RecordError, open_record
+from fanin.race.record import Record, RecordedRace, folder_for, open_record
 from fanin.race.run import Heat, RaceProgress, heats, race
 
 RECORD = "race.jsonl"
@@ -43,7 +42,7 @@ def course(
     with ExitStack() as stack:
         record, recorded = None, RecordedRace(opening, ())
         if folder is not None:
-            folder = _made(Path(folder))
+            folder = folder_for(folder)
             record, recorded = open_record(folder / RECORD, opening)
             stack.enter_context(record)
         yield opening
@@ -53,14 +52,6 @@ def course(
             if record is not None:
                 record.append(event)
             yield event
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{folder}: no folder for the race: {reason(error)}") from None
-    return folder
 
 
 @final

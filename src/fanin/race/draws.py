@@ -11,7 +11,7 @@ from fanin.networks.activations import ACTIVATIONS, nonlinearity_of
 from fanin.networks.layers import NormalisationKind
 from fanin.starts import SCHEMES, find_start
 
-WIDTHS = (32, 64, 100)
+WIDTHS = (32, 64)
 DEEPEST = 20
 NORMALISATIONS: tuple[NormalisationKind | None, ...] = (None, None, "batch", "layer")
 RATE_FACTOR = 10.0
@@ -55,7 +55,7 @@ def draw_families(
 
 def _family(number: int, members: int, vocabulary: int, block: int, seed: int) -> Family:
     generator = np.random.default_rng((seed, number))
-    depth = int(_between(generator, 1, DEEPEST + 1))
+    depth = int(_between(generator, 1.0, DEEPEST + 1.0))
     network = CharacterMLP(
         vocabulary,
         block=block,
@@ -79,13 +79,13 @@ def _start(generator: np.random.Generator, network: CharacterMLP, *, scaled: boo
         if scaled:
             base = _SCALED[generator.integers(len(_SCALED))]
             options = {
-                "gain": _between(generator, 0.1, 10),
-                "output": _between(generator, 0.01, 10),
+                "gain": _between(generator, 0.1, 10.0),
+                "output": _between(generator, 0.01, 10.0),
             }
             if generator.random() < 1 / 3:
-                options["bias"] = _between(generator, 0.01, 3)
+                options["bias"] = _between(generator, 0.01, 3.0)
             if generator.random() < 1 / 3:
-                options["embedding"] = _between(generator, 0.1, 10)
+                options["embedding"] = _between(generator, 0.1, 10.0)
             return f"{base}:{','.join(f'{name}={value:.3g}' for name, value in options.items())}"
         name = list(SCHEMES)[generator.integers(len(SCHEMES))]
         if _has_it(name, network):

@@ -138,6 +138,16 @@ class Record:
         self.close()
 
 
+def folder_for(path: str | Path) -> Path:
+    """The folder, made where there is none; RecordError where that cannot be."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{folder}: no folder for the race: {reason(error)}") from None
+    return folder
+
+
 def open_record(path: str | Path, opening: Opening) -> tuple[Record, RecordedRace]:
     """A record to append to, and what is in it: begun, or gone on with where there is one.
 
