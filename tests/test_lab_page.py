@@ -69,7 +69,9 @@ class Server:
             self.process.wait(20)
         finally:
             self.process.kill()
-            self.process.communicate()
+            _, told = self.process.communicate()
+        assert "Traceback" not in told, told
+        assert self.process.returncode == 130
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +228,26 @@ def test_closing_a_tab_ends_its_training_and_leaves_another_tab_alone(page, serv
     before = server.cpu_seconds
     time.sleep(1)
     assert server.cpu_seconds - before < 0.3
+
+
+def test_words_of_ones_own_take_the_place_of_the_names(page):
+    def give(name, text):
+        given = {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
+        page.locator("input[type=file]").first.set_input_files(given)
+
+    give("few.txt", "ada")
+    complaint = page.locator(".complaint")
+    complaint.filter(has_text="few.txt: 1 different words are too few").wait_for()
+    assert page.get_by_text("30,460").count() > 0  # and goes on with the names
+    give("own.txt", "\n".join(a + b for a in ("na", "lo", "mi", "re", "su") for b in "abcdefgh"))
+    page.get_by_text("own.txt").first.wait_for()
+    complaint.wait_for(state="hidden")
+    # Losses on other words would be no comparison.
+    widget = training(page)
+    widget.get_by_role("button", name="Forget earlier curves").wait_for(state="hidden")
+    widget.locator(".status").filter(has_text="at the start").wait_for()
+    settled(page)
+    assert page.get_by_text("internal error").count() == 0
 
 
 def test_a_narrow_window_and_a_dark_one(server, browser):

@@ -99,12 +99,12 @@ letter from the few before it; once it guesses well, it can be left to go on alo
 @app.cell(hide_code=True)
 def _(fanin, file, lab, mo):
     try:
-        words = lab.uploaded_words(file.value) or fanin.bundled_names()
+        given_words = lab.uploaded_words(file.value) or fanin.bundled_names()
         _complaint = None
     except fanin.FaninError as error:
-        words, _complaint = fanin.bundled_names(), lab.complaint(error)
+        given_words, _complaint = fanin.bundled_names(), lab.complaint(error)
     _complaint
-    return (words,)
+    return (given_words,)
 
 
 @app.cell(hide_code=True)
@@ -138,7 +138,7 @@ units weighs them, and each step of training looks at `batch` examples.
 
 
 @app.cell(hide_code=True)
-def _(batch, block, embedding, fanin, hidden, lab, mo, rate, seed, words):
+def _(batch, block, embedding, fanin, given_words, hidden, lab, rate, seed):
     sizes = {
         "embedding": embedding.value,
         "block": block.value,
@@ -150,14 +150,14 @@ def _(batch, block, embedding, fanin, hidden, lab, mo, rate, seed, words):
     _wrong = None
     try:
         # One corpus for the whole page: every comparison is on the same words and the same split.
-        base = fanin.prepare(words, start="normal", options=options, **sizes)
+        base = fanin.prepare(given_words, start="normal", options=options, **sizes)
     except fanin.FaninError as error:
         _wrong = lab.complaint(error)
         base = fanin.prepare(start="normal", options=options, **sizes)
-    corpus, network = base.corpus, base.network
+    corpus, network, words = base.corpus, base.network, base.corpus.words
     V = len(corpus.vocabulary)
     _wrong
-    return V, base, corpus, network, options, sizes
+    return V, base, corpus, network, options, sizes, words
 
 
 @app.cell(hide_code=True)

@@ -6,10 +6,11 @@ each tab's websocket in a folder, and the page's own process or another one asks
 
 import hashlib
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
 
@@ -31,7 +32,8 @@ class Presence:
         """Notes a tab as open as long as the context is."""
         place = _place(self.folder, session)
         self._open[session] += 1
-        place.touch()
+        with suppress(FileNotFoundError):  # the server is ending
+            place.touch()
         try:
             yield
         finally:
@@ -39,6 +41,10 @@ class Presence:
             if not self._open[session]:
                 del self._open[session]
                 place.unlink(missing_ok=True)
+
+    def end(self) -> None:
+        """Everyone who watches finds that nobody is there, at once."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @final
@@ -61,6 +67,8 @@ class Watch:
     def gone(self) -> bool:
         if self._folder is None:
             return False
+        if not self._folder.is_dir():  # the server itself has ended
+            return True
         now = time.monotonic()
         if self._there(self._folder):
             self._seen = now
@@ -69,7 +77,7 @@ class Watch:
     def _there(self, folder: Path) -> bool:
         if self._session is not None:
             return _place(folder, self._session).exists()
-        return folder.is_dir() and any(folder.iterdir())
+        return any(folder.iterdir())
 
 
 def _place(folder: Path, session: str) -> Path:

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from typing import Any, final
 from fanin.errors import OptionError
 from fanin.lab.guard import Guard
 from fanin.lab.presence import FOLDER_VARIABLE, Presence
+from fanin.lab.tab import wait_for_threads
 
 LESSON = Path(str(files("fanin.lab").joinpath("lesson.py")))
 COPY = Path("fanin_lesson.py")
@@ -79,6 +79,9 @@ def serve(
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                # What works for a tab ends before its page does, and before Python.
+                presence.end()
+                wait_for_threads(5)
                 # Each tab has a thread, which would keep the process from ending.
                 for route in page.routes:
                     await route.app.state.session_manager.shutdown()
@@ -192,11 +195,12 @@ def _listening(host: str, port: int | None) -> Generator[socket.socket]:
 def _presence() -> Generator[Presence]:
     folder = tempfile.mkdtemp(prefix="fanin-lab-")
     os.environ[FOLDER_VARIABLE] = folder
+    presence = Presence(Path(folder))
     try:
-        yield Presence(Path(folder))
+        yield presence
     finally:
         del os.environ[FOLDER_VARIABLE]
-        shutil.rmtree(folder, ignore_errors=True)
+        presence.end()
 
 
 _HEAD = '<meta name="color-scheme" content="light dark">'

@@ -1,7 +1,11 @@
 """The tab that a notebook runs for: its name, and threads that may write to it."""
 
 import threading
+import time
+import weakref
 from collections.abc import Callable
+
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def session() -> str | None:
@@ -25,5 +29,13 @@ def background(work: Callable[[], object]) -> threading.Thread:
     import marimo
 
     thread = marimo.Thread(target=work, daemon=True)
+    _threads.add(thread)
     thread.start()
     return thread
+
+
+def wait_for_threads(seconds: float) -> None:
+    """Let what works in the background end: Python may not end in the middle of a computation."""
+    until = time.monotonic() + seconds
+    for thread in list(_threads):
+        thread.join(max(0.0, until - time.monotonic()))

@@ -67,10 +67,13 @@ class LiveTraining(anywidget.AnyWidget):
         """Put another run in the place of this one, which is kept as a curve if it has any steps.
 
         `label` says in the legend what is particular to the run. A run of the same label and start
-        is the same experiment, and replaces its curve.
+        is the same experiment, and replaces its curve; losses on other words are no comparison, and
+        curves of them are dropped.
         """
         self.stop()
         self._keep()
+        if self._run is not None and self._run.corpus.words.words != run.corpus.words.words:
+            self.forget()
         self._run = run
         self._begin(label)
 
