@@ -71,7 +71,7 @@ class Server:
             self.process.kill()
             _, told = self.process.communicate()
         assert "Traceback" not in told, told
-        assert self.process.returncode == 130
+        assert self.process.returncode in (0, 130)  # marimo takes an interrupt for an answer
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The lesson on a port of this machine, behind the guard: as a page, or as a notebook to edit."""
 
+import logging
 import os
 import secrets
 import socket
@@ -121,6 +122,10 @@ def edit(
             return app
 
         server.create_starlette_app = guarded
+        # Interrupted, marimo's server would print how it was.
+        logging.getLogger("uvicorn.error").addFilter(
+            lambda record: "CancelledError" not in record.getMessage()
+        )
         threading.Thread(target=_when_it_answers, args=(place, on_ready), daemon=True).start()
         quietly = ["--headless", "--skip-update-check", "--no-sandbox"]
         there = ["--host", host, "--port", str(place.port)]
