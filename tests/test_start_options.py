@@ -115,3 +115,9 @@ def test_errors_name_the_start_and_the_option_and_what_would_do(name, message):
 
 def test_every_option_has_a_line():
     assert all(option.summary and option.takes for option in OPTIONS.values())
+
+
+@pytest.mark.parametrize("distribution", ["orthogonal", "constant"])
+def test_what_is_scaled_by_its_gain_alone_takes_no_fan(distribution):
+    with pytest.raises(OptionError, match=f"{distribution} is scaled by its gain alone"):
+        Rule(distribution, 1.0, "fan_in")

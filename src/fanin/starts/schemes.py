@@ -27,12 +27,19 @@ class Rule:
     activation before the layer, 1/√E[f(z)²]; "critical" is the one at the edge of chaos for the
     biases' variance; both are 1 where there is no activation. "uniform" spreads evenly over ±√3
     standard deviations; "orthogonal" scales an orthogonal matrix by the gain alone; "constant"
-    puts the gain itself in every place.
+    puts the gain itself in every place. Raises OptionError for a fan with one of these two.
     """
 
     distribution: Distribution
     gain: Gain = 1.0
     mode: Mode = "none"
+
+    def __post_init__(self) -> None:
+        if self.distribution in ("orthogonal", "constant") and self.mode != "none":
+            raise OptionError(
+                f"a rule that draws {self.distribution} is scaled by its gain alone; "
+                f"leave out mode={self.mode!r}"
+            )
 
     def gain_after(self, nonlinearity: Nonlinearity | None, bias_variance: float = 0.0) -> float:
         """The gain of a layer that reads this activation.
