@@ -79,6 +79,13 @@ class NetworkSubject:
     optimiser: Optimiser
     thresholds: Thresholds
 
+    @property
+    def held(self) -> Parameters:
+        return self.parameters
+
+    def on(self, held: Parameters) -> "NetworkSubject":
+        return replace(self, parameters=held)
+
     def diagnose(self, mended: Mended) -> Report:
         recording = record(
             self.network,

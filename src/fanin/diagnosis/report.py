@@ -119,6 +119,15 @@ class Choice:
 class Subject(Protocol):
     """What was diagnosed, for changing it and measuring it again."""
 
+    @property
+    def held(self) -> Any:
+        """What `fix_` changes: a module, or parameters by name."""
+        ...
+
+    def on(self, held: Any) -> "Subject":
+        """The same with another such module, or other parameters."""
+        ...
+
     def mended(self, prescriptions: "tuple[Prescription, ...]") -> Any:
         """A copy of what was diagnosed with these changes."""
         ...
@@ -154,7 +163,7 @@ class Report:
     write: Callable[[Prescription], str] | None = field(default=None, repr=False)
     """writes a change as code of the recording's framework"""
     _latest: "tuple[Any, Report] | None" = field(default=None, init=False, repr=False)
-    _fixed_in_place: bool = field(default=False, init=False, repr=False)
+    _fixed_in_place: list[Any] = field(default_factory=list[Any], init=False, repr=False)
 
     @property
     def verdict(self) -> Verdict:
@@ -170,11 +179,13 @@ class Report:
         """The report of the network as prescribed, once `fixed` or `fix_` has measured it."""
         return None if self._latest is None else self._latest[1]
 
-    def fixed(self, *, data_driven: bool = False, biases: bool = False) -> Any:
+    def fixed(self, of: Any = None, *, data_driven: bool = False, biases: bool = False) -> Any:
         """A copy of what was diagnosed (parameters by name, a module) with all prescriptions
-        applied; measured again, see `after`. The options are those of `prescribed`."""
-        self._mend(data_driven, biases)
-        return self._subject().given(self.mended)
+        applied, or of another such; measured again, see `after`. The options are those of
+        `prescribed`."""
+        self._mend(data_driven, biases, of)
+        assert self.subject is not None
+        return self.subject.given(self.mended)
 
     def prescribed(
         self, *, data_driven: bool = False, biases: bool = False
@@ -207,24 +218,24 @@ class Report:
         assert self._latest is not None
         return self._latest[0]
 
-    def fix_(self, *, data_driven: bool = False, biases: bool = False) -> "Report":
-        """Apply all prescriptions in place; returns the report after them.
+    def fix_(self, of: Any = None, *, data_driven: bool = False, biases: bool = False) -> "Report":
+        """Apply all prescriptions in place, to what was diagnosed or to another such; returns the
+        report after them.
 
         Raises ReportError the second time: what was measured is no more.
         """
-        if self._fixed_in_place:
-            raise ReportError("this network has been put right; diagnose it again")
-        subject, made = self._subject(), self.prescribed(data_driven=data_driven, biases=biases)
+        subject = self._subject(of)
+        made = self.prescribed(data_driven=data_driven, biases=biases)
         mended = subject.mend_(made)
-        self.__dict__.update(_latest=(mended, subject.diagnose(mended)), _fixed_in_place=True)
+        self._fixed_in_place.append(subject.held)
+        self.__dict__["_latest"] = (mended, subject.diagnose(mended))
         after = self.after
         assert after is not None
         return after
 
-    def _mend(self, data_driven: bool, biases: bool) -> None:
-        if self._fixed_in_place:
-            raise ReportError("this network has been put right in place; diagnose it again")
-        subject, made = self._subject(), self.prescribed(data_driven=data_driven, biases=biases)
+    def _mend(self, data_driven: bool, biases: bool, of: Any = None) -> None:
+        subject = self._subject(of)
+        made = self.prescribed(data_driven=data_driven, biases=biases)
         mended = subject.mended(made)
         self.__dict__["_latest"] = (mended, subject.diagnose(mended))
 
@@ -245,13 +256,16 @@ class Report:
                 found.append(replace(zero, code=self.write(zero) if self.write else ""))
         return found
 
-    def _subject(self) -> Subject:
+    def _subject(self, of: Any = None) -> Subject:
         if self.subject is None:
             raise ReportError(
                 "this report was read, or made of a recording alone: there is nothing to fix; "
                 "diagnose the network itself"
             )
-        return self.subject
+        subject = self.subject if of is None else self.subject.on(of)
+        if any(each is subject.held for each in self._fixed_in_place):
+            raise ReportError("this network has been put right in place; diagnose it again")
+        return subject
 
     def check(self, name: str) -> Check:
         """The check of that name; KeyError where it was not made."""

@@ -141,12 +141,30 @@ class Scheme:
         Of a constant it is the value, of an orthogonal matrix the factor. `nonlinearity` is what
         stands before the parameter's layer.
         """
-        fans = parameter.fan_in, parameter.fan_out
-        bias_variance = self.bias.scale(*fans) ** 2
-        scale = self.rule(parameter).scale(*fans, nonlinearity, bias_variance)
-        return scale * self.branch_factor(parameter)
+        return self.scale_by(
+            self.rule(parameter),
+            parameter.fan_in,
+            parameter.fan_out,
+            nonlinearity,
+            parameter.branches,
+        )
+
+    def scale_by(
+        self,
+        rule: Rule,
+        fan_in: int,
+        fan_out: int,
+        nonlinearity: Nonlinearity | None,
+        branches: int,
+    ) -> float:
+        """The same by what a parameter is, whoever declares it; `rule` is the one for its role."""
+        bias_variance = self.bias.scale(fan_in, fan_out) ** 2
+        scale = rule.scale(fan_in, fan_out, nonlinearity, bias_variance)
+        return scale * self.factor_of_branches(branches)
 
     def branch_factor(self, parameter: "Parameter") -> float:
         """1/√(2 · branches) where residual branches are scaled and this is part of one."""
-        scaled = self.scale_residual and parameter.branches
-        return 1 / math.sqrt(2 * parameter.branches) if scaled else 1.0
+        return self.factor_of_branches(parameter.branches)
+
+    def factor_of_branches(self, branches: int) -> float:
+        return 1 / math.sqrt(2 * branches) if self.scale_residual and branches else 1.0

@@ -1,7 +1,7 @@
 """Watching one forward pass: every operation that matters, in order, measured as it happens."""
 
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,8 +42,17 @@ class Frame:
 class Capture(TorchDispatchMode):
     """The nodes of one pass. Use it around the call of the module, and only there."""
 
-    def __init__(self, names: Names, keeper: Keeper, inputs: Iterable[Tensor]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        keeper: Keeper,
+        inputs: Iterable[Tensor],
+        on_weight: Callable[[Node, Tensor, Tensor | None], None] | None = None,
+    ) -> None:
+        """`on_weight` is told of each new node with a weight: with what it gave, which it may
+        change in place, and the bias that is already added."""
         super().__init__()
+        self.on_weight = on_weight
         self.names = names
         self.keeper = keeper
         self.sources = Provenance()

@@ -94,6 +94,5 @@ class Closing:
         if node is not None:
             node.axis, node.units = output.ndim - 1, output.shape[-1]
             node.output = signals.measured(output, node.axis)
-            node.opaque = True
             node.place = ""
             self.capture.unseen[f"the gates inside {node.name}"] = None

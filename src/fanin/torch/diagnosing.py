@@ -1,7 +1,8 @@
 """`diagnose` for a user's own module: record, judge, and put right on request."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 from torch import nn
@@ -54,6 +55,15 @@ class ModuleSubject:
     ignore_index: int
     learning_rate: float | None
     thresholds: Thresholds
+    axes: dict[str, int] = field(default_factory=dict[str, int])
+    """on which axis of a weight its units lie, once that is known"""
+
+    @property
+    def held(self) -> nn.Module:
+        return self.module
+
+    def on(self, held: nn.Module) -> "ModuleSubject":
+        return replace(self, module=held)
 
     def diagnose(self, mended: nn.Module) -> Report:
         with undisturbed():
@@ -65,31 +75,29 @@ class ModuleSubject:
                 ignore_index=self.ignore_index,
                 learning_rate=self.learning_rate,
             )
+            axes = recorded.axes
             return judge(
                 recorded.recording,
                 recorded.nonlinearities,
                 thresholds=self.thresholds,
-                subject=self,
-                write=mending.code,
+                subject=replace(self, module=mended, axes=axes),
+                write=partial(mending.code, axes=axes),
                 write_choice=mending.choice_code,
             )
 
     def mended(self, prescriptions: tuple[Prescription, ...]) -> nn.Module:
-        return self.mended_copy(self.module, prescriptions)
-
-    def mended_copy(self, module: nn.Module, prescriptions: tuple[Prescription, ...]) -> nn.Module:
-        """A copy of a module of the same parameters, with these changes."""
         try:
-            made = copy.deepcopy(module)
+            made = copy.deepcopy(self.module)
         except Exception as error:
             raise ReportError(
                 f"the module cannot be copied ({error}); fix_() changes it in place"
             ) from error
-        mending.apply(made, prescriptions)
+        mending.apply(made, prescriptions, self.axes)
         return made
 
     def given(self, mended: nn.Module) -> nn.Module:
         return mended
 
-    def mend_(self, prescriptions: tuple[Prescription, ...]) -> None:
-        mending.apply(self.module, prescriptions)
+    def mend_(self, prescriptions: tuple[Prescription, ...]) -> nn.Module:
+        mending.apply(self.module, prescriptions, self.axes)
+        return self.module

@@ -1,6 +1,6 @@
 """Applying prescriptions to a module, and writing them as code: one meaning, twice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,24 +11,35 @@ from fanin.torch.naming import plain
 SEED = 1_729
 """What is drawn again comes from a generator of its own, so that it shares no stream."""
 
+_STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
 
-def apply(module: nn.Module, prescriptions: Iterable[Prescription]) -> None:
-    """Make the changes in place; `.grad` and the optimisers that hold the parameters stay."""
+
+def apply(
+    module: nn.Module, prescriptions: Iterable[Prescription], axes: Mapping[str, int]
+) -> None:
+    """Make the changes in place; `.grad` and the optimisers that hold the parameters stay.
+
+    `axes` has the axis of a parameter's units, where that is not the first.
+    """
     held = {plain(name): each for name, each in module.named_parameters(remove_duplicate=False)}
     buffers = {plain(name): each for name, each in module.named_buffers()}
     with torch.no_grad():
         for each in prescriptions:
             if each.parameter in buffers:
-                buffers[each.parameter].fill_(1.0 if each.parameter.endswith("var") else 0.0)
+                buffers[each.parameter].fill_(_statistic(each.parameter))
                 continue
             if each.parameter not in held:
                 raise ReportError(
                     f"the module has no parameter {each.parameter}; it is not the one diagnosed"
                 )
-            _change(held[each.parameter], each)
+            _change(held[each.parameter], each, axes.get(each.parameter, 0))
 
 
-def _change(tensor: Tensor, prescription: Prescription) -> None:
+def _statistic(name: str) -> float:
+    return _STATISTICS.get(name.rpartition(".")[2], 0.0)
+
+
+def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
     units = list(prescription.units)
     if prescription.action == "scale" and prescription.number is not None:
         tensor.mul_(prescription.number)
@@ -42,45 +53,56 @@ def _change(tensor: Tensor, prescription: Prescription) -> None:
         order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
         tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
     else:
-        std = _std(tensor)
         generator = torch.Generator().manual_seed(SEED)
-        drawn = torch.randn(tensor.shape, generator=generator) * std
+        drawn = torch.randn(tensor.shape, generator=generator)
         drawn = drawn.to(tensor.device, tensor.dtype)
         if units:
-            tensor[units] = drawn[units]
+            # By the size of those that stay: what is right for them is right for these.
+            rows, new = tensor.movedim(axis, 0), drawn.movedim(axis, 0)
+            stay = [unit for unit in range(len(rows)) if unit not in units]
+            rows[units] = new[units] * rows[stay].float().std()
         else:
-            tensor.copy_(drawn)
+            tensor.copy_(drawn * _std(tensor, axis))
 
 
-def _std(tensor: Tensor) -> float:
+def _std(tensor: Tensor, axis: int) -> float:
     """1/√fan-in for weights of two axes and more, 0.02 for what has no fan-in."""
     if tensor.ndim < 2:
         return 0.02
-    return float(tensor[0].numel() ** -0.5)
+    return (tensor.numel() / tensor.shape[axis]) ** -0.5
 
 
-def code(prescription: Prescription) -> str:
+def code(prescription: Prescription, axes: Mapping[str, int]) -> str:
     """Python for the same change, given `module`."""
     name, units = prescription.parameter, list(prescription.units)
     this = f'module.get_parameter("{name}")'
     head = "import torch\nwith torch.no_grad():\n"
+    if name.rpartition(".")[2] in _STATISTICS:
+        return f'{head}    module.get_buffer("{name}").fill_({_statistic(name)})'
     if prescription.action == "scale":
         return f"{head}    {this}.mul_({prescription.number!r})"
     if prescription.action == "zero":
         return f"{head}    {this}[{units}] = 0.0" if units else f"{head}    {this}.zero_()"
+    head += f"    weight = {this}\n"
+    generator = f"generator=torch.Generator().manual_seed({SEED})"
     if prescription.action == "shuffle":
         return (
-            f"{head}    weight = {this}\n"
-            f"    order = torch.randperm(weight.numel(), "
-            f"generator=torch.Generator().manual_seed({SEED}))\n"
-            "    weight.copy_(weight.flatten()[order].reshape(weight.shape))"
+            f"{head}    order = torch.randperm(weight.numel(), {generator})\n"
+            "    weight.copy_(weight.flatten()[order.to(weight.device)].reshape(weight.shape))"
         )
-    place = f"[{units}]" if units else "[:]"
+    head += (
+        f"    drawn = torch.randn(weight.shape, {generator})\n"
+        "    drawn = drawn.to(weight.device, weight.dtype)\n"
+    )
+    axis = axes.get(name, 0)
+    if not units:
+        std = f"(weight.numel() / weight.shape[{axis}]) ** -0.5"
+        return f"{head}    weight.copy_(drawn * ({std} if weight.ndim > 1 else 0.02))"
     return (
-        f"{head}    weight = {this}\n"
-        "    std = weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.02\n"
-        f"    drawn = torch.randn(weight.shape, generator=torch.Generator().manual_seed({SEED}))\n"
-        f"    weight{place} = (drawn * std).to(weight.device, weight.dtype){place}"
+        f"{head}    units = {units}\n"
+        f"    rows, new = weight.movedim({axis}, 0), drawn.movedim({axis}, 0)\n"
+        "    stay = [unit for unit in range(len(rows)) if unit not in units]\n"
+        "    rows[units] = new[units] * rows[stay].float().std()"
     )
 
 

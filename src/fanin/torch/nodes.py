@@ -1,8 +1,10 @@
 """What happened in one pass, as it is noted down: one node for each operation that matters."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from fanin.diagnosis.measurements import Ends
@@ -17,7 +19,10 @@ class Weight:
 
     parameters: tuple[str, ...]
     """the parameters that it is, or was made of"""
+    parameter_shape: tuple[int, ...]
+    """of the first of them"""
     shape: tuple[int, ...]
+    """as it was used"""
     fan_in: int
     fan_out: int
     arrange: Callable[[Tensor], Tensor | None]
@@ -26,6 +31,26 @@ class Weight:
     """itself so arranged; a view, where there is one"""
     whole: bool
     """whether it is all of one parameter, and nothing else"""
+
+    def places(self) -> Tensor | None:
+        """Where each entry of (fan_in, units) stands in the parameter, counted in its order."""
+        count = math.prod(self.shape)
+        return self.arrange(torch.arange(count).reshape(self.parameter_shape))
+
+    @property
+    def units_axis(self) -> int:
+        """The axis of the parameter along which its units lie; 0 where there is no one axis."""
+        places = self.places()
+        if places is None or places.ndim < 2 or places.shape[1] < 2:
+            return 0
+        step = int(places[0, 1] - places[0, 0])
+        strides = torch.empty(self.parameter_shape, device="meta").stride()
+        fitting = [
+            axis
+            for axis, stride in enumerate(strides)
+            if stride == step and self.parameter_shape[axis] == places.shape[1]
+        ]
+        return fitting[0] if fitting else 0
 
 
 @dataclass(eq=False)
@@ -49,7 +74,6 @@ class Node:
     """all that are its own, weight and bias among them"""
     normalisation: str | None = None
     activation: Applied | None = None
-    branch: bool = False
     given: Measured | None = None
     """what an activation, normalisation or weight was given, where that was measured"""
     output: Measured | None = None
@@ -57,9 +81,7 @@ class Node:
     gradient: Measured | None = None
     entropy: float | None = None
     """of attention weights, over the largest possible; the mean over queries"""
-    entries: int = 0
     size: int = 0
     """how many numbers it gave"""
-    opaque: bool = False
     call: int = 1
     hooks: list[object] = field(default_factory=list)

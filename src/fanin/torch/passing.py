@@ -1,8 +1,8 @@
 """One forward and backward pass of a module: what may be passed, and what goes wrong."""
 
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,24 +63,8 @@ def run(
     ignore_index: int,
 ) -> Passed:
     capture = Capture(names, keeper, given)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", message="Using `torch.compile.module.` when there are")
-        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
-            stack.callback(torch.clear_autocast_cache)
-        try:
-            with capture:
-                result = _call(module, inputs)
-        except FaninError:
-            raise
-        except Exception as error:
-            raise _explained(capture, module, error) from error
+    with _openly():
+        result = _called(module, inputs, capture)
         try:
             lost = losses.compute(loss, result, targets, ignore_index)
         except FaninError:
@@ -93,6 +77,39 @@ def run(
             output = _output_moments(lost.output)
             gradients = _backward(lost, names)
     return Passed(capture, lost, gradients, tuple(outputs), output)
+
+
+def forward(module: nn.Module, inputs: Inputs, capture: Capture) -> None:
+    """The forward pass alone, watched."""
+    with _openly():
+        _called(module, inputs, capture)
+
+
+@contextmanager
+def _openly() -> Generator[None]:
+    """With gradients, and without kernels and programs that hide what they do."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="Using `torch.compile.module.` when there are")
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            stack.callback(torch.clear_autocast_cache)
+        yield
+
+
+def _called(module: nn.Module, inputs: Inputs, capture: Capture) -> Any:
+    try:
+        with capture:
+            return _call(module, inputs)
+    except FaninError:
+        raise
+    except Exception as error:
+        raise _explained(capture, module, error) from error
 
 
 def _has(result: Any) -> bool:

@@ -16,6 +16,7 @@ from fanin.torch.capture import exactly
 from fanin.torch.layers import Assembly, Chain, chains
 from fanin.torch.losses import LossFunction
 from fanin.torch.naming import Names
+from fanin.torch.nodes import Weight
 from fanin.torch.passing import Inputs, Passed, check, run
 from fanin.torch.preserve import Keeper
 from fanin.torch.tensors import tensors
@@ -27,6 +28,14 @@ class Recorded:
 
     recording: Recording
     nonlinearities: dict[str, Nonlinearity]
+    weights: dict[str, Weight]
+    """each weight as it was used first, by the name of its parameter"""
+
+    @property
+    def axes(self) -> dict[str, int]:
+        """On which axis of a weight its units lie, where it is not the first."""
+        found = {name: weight.units_axis for name, weight in self.weights.items()}
+        return {name: axis for name, axis in found.items() if axis}
 
 
 def record(
@@ -88,7 +97,7 @@ def _assembled(
         learning_rate=learning_rate,
         not_seen=_not_seen(module, names, found, changed),
     )
-    return Recorded(recording, _nonlinearities(layout))
+    return Recorded(recording, _nonlinearities(layout), _weights(layout))
 
 
 def _input_axis(x: Tensor) -> int:
@@ -99,11 +108,7 @@ def _parameters(
     names: Names, layout: list[Chain], gradients: Mapping[str, Tensor]
 ) -> dict[str, ParameterMeasures]:
     """Every parameter measured once, weights as (fan_in, units)."""
-    tables: dict[str, Any] = {}
-    for chain in layout:
-        weight = chain.first.weight
-        if weight is not None and weight.whole and weight.parameters[0] not in tables:
-            tables[weight.parameters[0]] = chain.first
+    tables = _weights(layout)
     measured: dict[str, ParameterMeasures] = {}
     for name, tensor in names.parameters.items():
         gradient = gradients.get(name)
@@ -111,13 +116,23 @@ def _parameters(
             gradient = gradient.coalesce().values()
         columns = None
         if name in tables and tensor.ndim > 1:
-            table = tables[name].weight.columns
+            table = tables[name].columns
             slopes = None
             if gradient is not None and gradient.shape == tensor.shape:
-                slopes = tables[name].weight.arrange(gradient.detach())
+                slopes = tables[name].arrange(gradient.detach())
             columns = (table, slopes)
         measured[name] = parameters.parameter(tensor.detach(), gradient, columns)
     return measured
+
+
+def _weights(layout: list[Chain]) -> dict[str, Weight]:
+    """The weights that are all of one parameter, as they were used first."""
+    found: dict[str, Weight] = {}
+    for chain in layout:
+        weight = chain.first.weight
+        if weight is not None and weight.whole:
+            found.setdefault(weight.parameters[0], weight)
+    return found
 
 
 def _others(

@@ -140,12 +140,12 @@ class Step:
         if node is None:
             return None
         columns = used.arrange(tensor.detach())
+        parameter = capture.names.parameters[made_of.weights[0]]
         whole = made_of.pure and len(made_of.weights) == 1
-        if whole:
-            parameter = capture.names.parameters[made_of.weights[0]]
-            whole = parameter.numel() == columns.numel()
+        whole = whole and parameter.numel() == columns.numel()
         node.weight = Weight(
             made_of.weights,
+            tuple(parameter.shape),
             tuple(tensor.shape),
             used.fan_in,
             used.fan_out,
@@ -153,6 +153,8 @@ class Step:
             columns,
             whole,
         )
+        if capture.on_weight is not None:
+            capture.on_weight(node, output, bias if isinstance(bias, Tensor) else None)
         node.output = signals.measured(output, axis)
         node.size = output.numel()
         if x.is_floating_point() and (node.read is None or node.read == 0):

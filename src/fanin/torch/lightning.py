@@ -1,0 +1,41 @@
+"""A Lightning callback that diagnoses a module at its first batch, and warns."""
+# pyright: basic, reportMissingImports=false
+# The library may not be there where types are checked.
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fanin.diagnosis.report import Report
+from fanin.torch.diagnosing import diagnose
+from fanin.torch.healthy import UnhealthyWarning, head
+from fanin.torch.losses import LossFunction
+
+
+class StepZero(Callback):
+    """`Trainer(callbacks=[StepZero()])`: an UnhealthyWarning where the module's start is not good.
+
+    A batch is (inputs, targets) unless `split` makes these two of it; `loss` is that of
+    `fanin.torch.diagnose`. The report stays in `report`.
+    """
+
+    def __init__(
+        self,
+        loss: str | LossFunction | None = "cross_entropy",
+        split: Callable[[Any], tuple[Any, Any]] = tuple,
+    ) -> None:
+        super().__init__()
+        self.loss, self.split = loss, split
+        self.report: Report | None = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.report is not None or trainer.global_step or not trainer.is_global_zero:
+            return
+        inputs, targets = self.split(batch)
+        self.report = diagnose(pl_module, inputs, targets, self.loss)
+        if self.report.verdict != "good":
+            warnings.warn(head(self.report), UnhealthyWarning, stacklevel=2)

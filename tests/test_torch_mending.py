@@ -1,0 +1,157 @@
+"""A module put right: in a copy, in place, and by the code that the report shows."""
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from torch import nn
+
+from fanin.diagnosis.report import ReportError
+from fanin.torch import diagnose
+
+X = torch.randn(256, 12, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(256) % 5
+
+
+class Rows(nn.Module):
+    """Weights whose units do not lie along the first axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(12, 32) / 12**0.5)
+        self.up = nn.ConvTranspose1d(32, 16, 3)
+        self.output = nn.Linear(48, 5)
+
+    def forward(self, x):
+        x = torch.tanh(x @ self.rows)
+        return self.output(torch.tanh(self.up(x[..., None])).flatten(1))
+
+
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 5)
+    )
+
+
+def wide_output(module):
+    module[4].weight.mul_(60.0)
+
+
+def dead(module):
+    module[0].bias.fill_(-30.0)
+
+
+def copies(module):
+    module[0].weight[7], module[0].bias[7] = module[0].weight[3], module[0].bias[3]
+
+
+def not_a_number(module):
+    module[2].weight[1, 1] = torch.nan
+
+
+def infinite_statistic(module):
+    module[3].running_var[2] = torch.inf
+
+
+def one_seed(module):
+    module[2].weight.copy_(torch.randn(64, 64, generator=torch.Generator().manual_seed(4)) / 8)
+    module[4].weight.copy_(torch.randn(5, 64, generator=torch.Generator().manual_seed(4)) / 80)
+
+
+FAULTS = [wide_output, dead, copies, not_a_number, infinite_statistic, one_seed]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_faults_are_found_and_mended_and_the_code_does_the_same(fault):
+    module = mlp()
+    with torch.no_grad():
+        fault(module)
+    report = diagnose(module, X, Y)
+    assert report.verdict != "good"
+    before = copy.deepcopy(module.state_dict())
+    fixed = report.fixed()
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num())
+    assert report.after.verdict == "good"
+    by_code = copy.deepcopy(module)
+    for prescription in report.prescriptions:
+        exec(prescription.code, {"module": by_code})
+    for name, tensor in fixed.state_dict().items():
+        assert torch.equal(tensor, by_code.state_dict()[name]), name
+    after = report.fix_()
+    assert after.verdict == "good"
+    for name, tensor in fixed.state_dict().items():
+        assert torch.equal(tensor, module.state_dict()[name]), name
+    with pytest.raises(ReportError, match="in place; diagnose it again"):
+        report.fix_()
+
+
+@pytest.mark.parametrize("name", ["rows", "up.weight"])
+def test_copied_units_are_drawn_again_along_the_axis_where_they_lie(name):
+    torch.manual_seed(0)
+    module = Rows()
+    weight = module.get_parameter(name)
+    with torch.no_grad():
+        weight[:, 4] = weight[:, 9]
+        module.up.bias.zero_()
+    report = diagnose(module, X, Y)
+    (made,) = report.prescriptions
+    assert made.units == (9,)
+    fixed = report.fixed().get_parameter(name)
+    changed = (fixed != weight).flatten(2).any(2) if weight.ndim > 2 else fixed != weight
+    assert changed[:, 9].all()
+    assert not changed[:, [unit for unit in range(weight.shape[1]) if unit != 9]].any()
+    exec(made.code, {"module": module})
+    assert torch.equal(fixed, weight)
+    assert report.after.verdict == "good"
+
+
+def test_another_module_of_the_same_parameters_can_be_put_right():
+    module = mlp()
+    with torch.no_grad():
+        wide_output(module)
+    other, report = copy.deepcopy(module), diagnose(module, X, Y)
+    fixed = report.fixed(other)
+    assert torch.equal(other[4].weight, module[4].weight)
+    report.fix_(other)
+    assert torch.equal(other[4].weight, fixed[4].weight)
+    assert not torch.equal(other[4].weight, module[4].weight)
+    report.fix_(module)
+    assert torch.equal(other[4].weight, module[4].weight)
+    with pytest.raises(ReportError, match=r"no parameter 4\.weight"):
+        diagnose(mlp_with(module), X, Y).fixed(nn.Linear(12, 5))
+
+
+def mlp_with(module):
+    with torch.no_grad():
+        wide_output(module)
+    return module
+
+
+def test_scales_can_be_measured_in_order_of_execution():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(12, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 5)
+    )
+    with torch.no_grad():
+        module[2].weight.mul_(40.0)
+        module[4].weight.mul_(60.0)
+    report = diagnose(module, X, Y)
+    made = report.prescribed(data_driven=True)
+    assert [each.parameter for each in made] == ["2.weight", "4.weight"]
+    after = report.fix_(data_driven=True)
+    assert after.verdict == "good"
+    assert after.recording.layer("2").preactivation.second_moment == pytest.approx(1.0, rel=0.02)
+
+
+def test_optimisers_and_gradients_keep_what_they_hold():
+    module = mlp()
+    with torch.no_grad():
+        wide_output(module)
+    held, module[4].weight.grad = module[4].weight, torch.ones(5, 64)
+    gradient = held.grad
+    diagnose(module, X, Y).fix_()
+    assert module[4].weight is held
+    assert held.grad is gradient
