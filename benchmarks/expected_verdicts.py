@@ -2,9 +2,10 @@
 
 `tests/expected_verdicts.csv` has a row for each cell: the verdicts that are right ("suspect or bad"
 where seeds differ), and how far behind the best of its depth a short training ended
-(`benchmarks/short_trainings.py`), which decided the doubtful ones. `python -m
-benchmarks.expected_verdicts` judges some seeds of every cell and names those that say something
-else (half an hour on one core); `tests/test_expected_verdicts.py` does a part of it.
+(`benchmarks/short_trainings.py`), which decided the doubtful ones. Where they say that training is
+hindered and one pass does not show it, `missed` says so. `python -m benchmarks.expected_verdicts`
+judges some seeds of every cell and names those that say something else (half an hour on one core);
+`tests/test_expected_verdicts.py` does a part of it.
 """
 
 import argparse
@@ -32,18 +33,19 @@ EXAMPLES = 1024
 
 @dataclass(frozen=True)
 class Cell:
-    """One start of one network of `WIDTH` units a layer."""
+    """One start of one network."""
 
     start: str
     activation: str
     normalisation: str | None
     depth: int
+    width: int = WIDTH
 
     @property
     def network(self) -> CharacterMLP:
         return CharacterMLP(
             27,
-            hidden=(WIDTH,) * self.depth,
+            hidden=(self.width,) * self.depth,
             activation=self.activation,
             normalisation=self.normalisation,  # pyright: ignore[reportArgumentType]
         )
@@ -55,11 +57,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Expected:
-    """The row of a cell. `behind`: nats on dev after 2,000 steps; "diverged"; "" not trained."""
+    """The row of a cell. `behind`: nats on dev after 2,000 steps, or "diverged"."""
 
     cell: Cell
     verdicts: tuple[Verdict, ...]
     behind: str
+    missed: bool
+    """whether the diagnosis is known to call it good all the same"""
 
 
 def read_table(path: Path = TABLE) -> tuple[Expected, ...]:
@@ -75,6 +79,7 @@ def read_table(path: Path = TABLE) -> tuple[Expected, ...]:
                 ),
                 tuple(row["verdict"].split(" or ")),  # pyright: ignore[reportArgumentType]
                 row["behind"],
+                row["missed"] == "yes",
             )
             for row in csv.DictReader(lines)
         )
@@ -101,13 +106,15 @@ def main() -> int:
     options.add_argument("--depths", nargs="*", type=int, default=DEPTHS)
     asked = options.parse_args()
     contexts, targets = some_examples()
-    wrong = judged = 0
+    wrong = judged = missed = 0
     cells = [each for each in read_table() if each.cell.depth in asked.depths]
     for _, of_one_depth in itertools.groupby(cells, lambda each: each.cell.depth):
         for expected, seed in itertools.product(of_one_depth, range(asked.seeds)):
             report = expected.cell.report(seed, contexts, targets)
             judged += 1
-            if report.verdict not in expected.verdicts:
+            if expected.missed:
+                missed += report.verdict == "good"
+            elif report.verdict not in expected.verdicts:
                 wrong += 1
                 print(
                     f"{expected.cell}, seed {seed}: {report.verdict}, expected "
@@ -118,7 +125,10 @@ def main() -> int:
                     flush=True,
                 )
         jax.clear_caches()  # a hundred networks have programs of their own
-    print(f"{judged:,} diagnoses of {len(cells):,} cells: {wrong} with another verdict")
+    print(
+        f"{judged:,} diagnoses of {len(cells):,} cells: {wrong} with another verdict; {missed} in "
+        f"the {sum(each.missed for each in cells)} cells that are known to be missed are good"
+    )
     return 1 if wrong else 0
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from benchmarks.planted_faults import examples
 
@@ -14,6 +15,7 @@ from fanin.diagnosis.report import VERDICTS
 from fanin.diagnosis.thresholds import THRESHOLDS, Limit
 from fanin.networks import CharacterMLP
 from fanin.starts import find_start
+from fanin.training import loss_and_gradient
 
 NETWORK = CharacterMLP(27, hidden=(40, 40))
 RUNAWAY = CharacterMLP(27, hidden=(100,) * 12, activation="gelu")
@@ -189,3 +191,21 @@ def test_large_first_updates_are_told(recording):
     check = judge(with_layer(recording, "hidden.0", parameters=own), KNOWN).check("updates")
     assert (check.verdict, check.layers) == ("bad", ("hidden.0",))
     assert "learning rate 0.1" in check.text
+
+
+def test_a_first_step_that_promises_more_than_the_whole_loss_goes_too_far(data):
+    parameters = started("fanin")
+    modest = diagnose(NETWORK, parameters, *data).check("first step")
+    assert modest.verdict == "good"
+    recording = record(NETWORK, parameters, *data, learning_rate=2.0 / modest.value * 0.1)
+    check = judge(recording, KNOWN).check("first step")
+    assert check.verdict == "suspect"
+    assert check.value == pytest.approx(2.0, rel=1e-4)
+    assert "a rate below" in check.text
+    power = sum(
+        float((np.asarray(gradient) ** 2).sum())
+        for gradient in loss_and_gradient(NETWORK, parameters, *data)[1].values()
+    )
+    assert modest.value == pytest.approx(0.1 * power / recording.loss.value, rel=1e-3)
+    adam = judge(replace(recording, optimiser="adam"), KNOWN)
+    assert "first step" not in {each.name for each in adam.checks}

@@ -178,8 +178,21 @@ def test_biases_are_set_to_zero_when_told(data):
     for layer in report.after.recording.layers[1:-1]:
         assert layer.preactivation.second_moment == pytest.approx(1.0, abs=0.01)
     assert report.after.verdict == "good"
-    plain = report.fixed(biases=True)
-    assert not np.asarray(plain["hidden.3.bias"]).any()
+
+
+def test_large_biases_of_layers_that_are_too_wide_go_with_the_scale(data):
+    network, parameters = all_normal()
+    report = diagnose(network, parameters, *data)
+    fixed = report.fixed()
+    assert not np.asarray(fixed["hidden.3.bias"]).any()
+    assert (report.verdict, report.after.verdict) == ("bad", "good")
+    small = {
+        name: a * 0.3 if "hidden" in name and "bias" in name else a
+        for name, a in parameters.items()
+    }
+    made = diagnose(network, small, *data).prescriptions
+    assert "hidden.3.weight" in {each.parameter for each in made}
+    assert "hidden.3.bias" not in {each.parameter for each in made}
 
 
 def test_nothing_is_measured_or_changed_where_nothing_is_wrong(data):

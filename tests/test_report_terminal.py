@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fanin.diagnosis.naming import layer_list
 from fanin.diagnosis.recording import (
     Between,
     Layer,
@@ -24,7 +25,7 @@ from fanin.diagnosis.report import (
 )
 from fanin.pictures.report_rows import COLUMNS, FOLDED_BEYOND, folded, rows, totals
 from fanin.pictures.report_terminal import print_report
-from fanin.pictures.report_text import bounds, layer_list, number, share
+from fanin.pictures.report_text import bounds, number, share
 
 SNAPSHOT = Path(__file__).with_suffix(".txt")
 

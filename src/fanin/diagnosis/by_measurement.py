@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fanin.diagnosis.prescriptions import OUTPUT_GAIN, SCALE_CHECKS, WORTH, scale_prescription
+from fanin.diagnosis.prescriptions import OUTPUT_GAIN, WORTH, scale_prescription
 from fanin.diagnosis.recording import Layer, Number, Recording
+from fanin.diagnosis.report import SCALE_CHECKS
 
 if TYPE_CHECKING:
     from fanin.diagnosis.report import Prescription, Report

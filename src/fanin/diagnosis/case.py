@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from fanin.diagnosis.naming import layer_list
 from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.predictions import predict
 from fanin.diagnosis.recording import Layer, Number, Parameter, Recording
@@ -40,6 +41,10 @@ class Case:
     def in_order(self, names: "set[str] | list[str]") -> tuple[str, ...]:
         """Names of layers in order of execution, each once."""
         return tuple(sorted(set(names), key=self.order.__getitem__))
+
+    def listed(self, names: "list[str] | tuple[str, ...]") -> str:
+        """Names of layers in order of execution, for a sentence."""
+        return layer_list(self.in_order(list(names)), list(self.layers))
 
     @property
     def hidden(self) -> list[Layer]:

@@ -1,7 +1,7 @@
 """What else to do where gradients vanish or explode over depth: the ways out, in order."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -9,7 +9,6 @@ from typing import Literal
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.depth import first_and_last, gradient_product
 from fanin.diagnosis.report import Choice
-from fanin.diagnosis.sending import measured_signal
 from fanin.theory import (
     Activation,
     Linear,
@@ -32,7 +31,9 @@ ChoiceWriter = Callable[[str], str]
 """Writes the code of the way out of that name for one framework."""
 
 
-def choices(case: Case, write: ChoiceWriter) -> tuple[Choice, ...]:
+def choices(
+    case: Case, write: ChoiceWriter, options: Mapping[str, str] | None = None
+) -> tuple[Choice, ...]:
     """Normalisation, residual layers, orthogonal weights, the edge of chaos: with their moments."""
     product, ends = gradient_product(case), first_and_last(case)
     if product is None or ends is None or OUTSIDE[0] <= product <= OUTSIDE[1]:
@@ -42,7 +43,7 @@ def choices(case: Case, write: ChoiceWriter) -> tuple[Choice, ...]:
     name = ends[1].nonlinearity or ends[1].nonlinearity_before
     if name is None or name not in case.nonlinearities:
         return ()
-    return tuple(_ways_out(case, case.nonlinearities[name], write))
+    return tuple(_ways_out(case, case.nonlinearities[name], write, options or {}))
 
 
 Layers = list[list[Part]]
@@ -112,12 +113,17 @@ _OTHERS = (
 )
 
 
-def _ways_out(case: Case, nonlinearity: Nonlinearity, write: ChoiceWriter) -> list[Choice]:
-    """All that theory has numbers for; of the normalisations the one that suits gradients best."""
+def _ways_out(
+    case: Case, nonlinearity: Nonlinearity, write: ChoiceWriter, options: Mapping[str, str]
+) -> list[Choice]:
+    """All that theory has numbers for and says to help; of the normalisations the one that suits
+    gradients best."""
     depth, first = len(case.hidden), case.hidden[0]
-    # Normalised or not, what follows the first layer is judged from what that one gave.
-    activated = measured_signal(first.activation, first.between)
-    stream = measured_signal(first.preactivation, first.preactivation_between, gaussian=True)
+    # The first layer starts afresh too, with a second moment of 1; how alike examples are to it
+    # comes from the data.
+    apart = first.preactivation_between and first.preactivation_between.varying_share
+    stream = Signal(1.0, 0.0, apart, gaussian=True)
+    activated = propagate([Activation(nonlinearity)], stream)[-1].output
     made: list[Choice] = []
     for way in (*_NORMALISATIONS, *_OTHERS):
         signal = stream if way.name == "residual" else activated
@@ -132,6 +138,7 @@ def _ways_out(case: Case, nonlinearity: Nonlinearity, write: ChoiceWriter) -> li
                 name=way.name,
                 change=way.change,
                 code=write(way.name),
+                options=options.get(way.name, ""),
                 activation_second_moment=last and float(last.second_moment),
                 gradient_product=product,
                 correlation=None
@@ -140,6 +147,9 @@ def _ways_out(case: Case, nonlinearity: Nonlinearity, write: ChoiceWriter) -> li
                 text=way.text,
             )
         )
+    limit = case.thresholds.gradient_product
+    helps = [each for each in made if limit.verdict(each.gradient_product) == "good"]
+    made = helps or made  # where moments run away, the edge of chaos is no place to stay
     normalised = [each for each in made if each.name.endswith("normalisation")]
     normalised.sort(key=lambda each: abs(math.log(each.gradient_product or 1e-30)))
     return [*normalised[:1], *(each for each in made if each not in normalised)]

@@ -25,10 +25,12 @@ def judge(
     subject: Subject | None = None,
     write: Writer = _in_words,
     write_choice: ChoiceWriter = str,
+    choice_options: Mapping[str, str] | None = None,
 ) -> Report:
     """Judge a recording. `nonlinearities` has the activations by the recording's names for them.
 
-    `write` and `write_choice` put changes into the code of the recording's framework.
+    `write` and `write_choice` put changes into the code of the recording's framework;
+    `choice_options` has the command line's options for a choice by its name, where it has any.
     """
     case = Case(recording, nonlinearities, thresholds)
     checks = check(case)
@@ -38,7 +40,7 @@ def judge(
         predictions=case.predictions,
         checks=checks,
         prescriptions=prescribe(case, checks, write),
-        choices=choices(case, write_choice) if finite else (),
+        choices=choices(case, write_choice, choice_options) if finite else (),
         expected_loss=expected_loss(recording.loss),
         subject=subject,
         write=write,

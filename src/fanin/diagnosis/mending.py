@@ -19,6 +19,15 @@ from fanin.starts import find_start
 KEY = 1_729
 SCHEME = "fanin"
 
+CHOICE_OPTIONS = {
+    "batch normalisation": "--norm batch",
+    "layer normalisation": "--norm layer",
+    "residual": "--residual --norm layer",
+    "orthogonal": "--start orthogonal:gain=critical,output=0.1",
+    "critical": "--start critical",
+}
+"""What `fanin diagnose` and `fanin train` call the ways out of vanishing or exploding gradients."""
+
 
 def apply(
     prescription: Prescription,

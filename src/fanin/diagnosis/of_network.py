@@ -103,6 +103,7 @@ class NetworkSubject:
             subject=replace(self, parameters=mended.parameters, statistics=mended.statistics),
             write=partial(mending.code, statistics=mended.statistics),
             write_choice=mending.choice_code,
+            choice_options=mending.CHOICE_OPTIONS,
         )
 
     def mended(self, prescriptions: tuple[Prescription, ...]) -> Mended:

@@ -13,19 +13,11 @@ from fanin.diagnosis.report import Action, Check, Prescription
 OUTPUT_GAIN = 0.1
 """Near-uniform output: logits of a tenth of what the last hidden layer gives, at any width."""
 
+LARGE_BIAS = 0.5
+"""Biases of this size (root mean square) add a quarter to a pre-activation's second moment of 1."""
+
 WORTH = 0.05
 """A factor nearer to 1 than this would not be worth a change."""
-
-SCALE_CHECKS = (
-    "loss",
-    "logits",
-    "saturation",
-    "gain",
-    "input scale",
-    "gradients",
-    "examples",
-)
-"""The checks that ask for other scales."""
 
 Writer = Callable[[Prescription], str]
 """Writes the code of a prescription for one framework."""
@@ -141,7 +133,23 @@ def _nothing(case: Case, check: Check) -> list[Prescription]:
 
 
 def _scales(case: Case, check: Check) -> list[Prescription]:
-    return [made for name in check.layers for made in scale_of(case, case.layers[name], check.name)]
+    layers = [case.layers[name] for name in check.layers]
+    scales = [made for layer in layers for made in scale_of(case, layer, check.name)]
+    return scales + [made for layer in layers for made in _large_bias(case, layer, check.name)]
+
+
+def _large_bias(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """A hidden layer's biases set to zero, where scaling its weights alone would leave it wide."""
+    if layer.bias is None or layer.role == "output" or layer.normalisation is not None:
+        return []
+    power = case.parameters[layer.bias].data.second_moment
+    if power is None or power < LARGE_BIAS**2:
+        return []
+    reason = (
+        f"biases of the size {math.sqrt(power):.3g} widen what the weights are to bring to 1, the "
+        "same for every example"
+    )
+    return [_prescription(layer.bias, layer, "zero", check, "set to 0", reason)]
 
 
 def _output(case: Case, check: Check) -> list[Prescription]:

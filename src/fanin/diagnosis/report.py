@@ -113,6 +113,8 @@ class Choice:
     correlation: Number
     """of two examples in the last hidden layer, by theory"""
     text: str
+    options: str = ""
+    """the options of `fanin diagnose` and `fanin train` that make it, where they do"""
 
 
 @runtime_checkable
@@ -193,12 +195,14 @@ class Report:
         """The changes that `fixed` and `fix_` make with these options.
 
         `data_driven`: scales are measured layer by layer, in order of execution, and not computed.
-        Biases are left alone but for those that a verdict is about; with `biases`, those of every
-        layer that a verdict names are set to zero.
+        Computed scales take biases away that would undo them; measured ones make room for them.
+        With `biases`, those of every layer that a verdict names are set to zero.
         """
         made = self.prescriptions
         if biases:
             made = (*made, *self._zero_biases(made))
+        elif data_driven:
+            made = tuple(each for each in made if not self._widens_only(each))
         if data_driven:
             subject = self._subject()
 
@@ -238,6 +242,12 @@ class Report:
         made = self.prescribed(data_driven=data_driven, biases=biases)
         mended = subject.mended(made)
         self.__dict__["_latest"] = (mended, subject.diagnose(mended))
+
+    def _widens_only(self, made: Prescription) -> bool:
+        """Whether a change is of biases that are only large, which measured scales allow for."""
+        if made.action != "zero" or not set(made.checks) <= set(SCALE_CHECKS):
+            return False
+        return self.recording.layer(made.layer).role != "output"
 
     def _zero_biases(self, made: tuple[Prescription, ...]) -> list[Prescription]:
         changed = {each.parameter for each in made if not each.units}
@@ -303,6 +313,18 @@ class Report:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return import_module(DRAWN_BY).fragment(self)
+
+
+SCALE_CHECKS = (
+    "loss",
+    "logits",
+    "saturation",
+    "gain",
+    "input scale",
+    "gradients",
+    "examples",
+)
+"""The checks that ask for other scales."""
 
 
 class ReportError(FaninError):

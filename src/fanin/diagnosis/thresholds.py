@@ -141,6 +141,12 @@ class Thresholds:
         "-3, and -1.5 (selu at √2, depth 5) still trains as well as any. Of networks at random 7 "
         "in 10 with a layer near -5.7 were hindered, and all beyond -8 (docs/calibration.md)",
     )
+    first_step: Limit = Limit(
+        above=(1.0, 30.0),
+        why="what the first step promises, over the loss. From 1 on it is more than there is; "
+        "1 to 8 diverged (linear, selu at depth 20) or cost 0.05 nats (relu at 5/3, depth 10); "
+        "beyond 20 runs diverged or ended far behind, and some with relu at √2 come near that",
+    )
 
 
 THRESHOLDS = Thresholds()

@@ -2,8 +2,9 @@
 
 import re
 
+from fanin.diagnosis.naming import layer_list
 from fanin.diagnosis.report import Check, Report
-from fanin.pictures.report_text import bounds, layer_list
+from fanin.pictures.report_text import bounds
 
 _COMMANDS = {"bad": "error", "suspect": "warning"}
 _PLACE = re.compile(r"(?P<file>[^:]+\.py):(?P<line>\d+)")

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import get_args
 
 from fanin.atomic_file import check_writable, reason, write_atomically
+from fanin.diagnosis.naming import layer_list
 from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.remaining import remaining
 from fanin.diagnosis.report import Check, Choice, Prescription, Report, Verdict
 from fanin.errors import OptionError
 from fanin.pictures import report_rows
 from fanin.pictures.inline_svg import inline_svg
 from fanin.pictures.report_figures import FigureName, report_figure
 from fanin.pictures.report_rows import COLUMNS, Row
-from fanin.pictures.report_text import SIGNS, bounds, headline, layer_list, number
+from fanin.pictures.report_text import SIGNS, bounds, headline, number
 from fanin.pictures.saturation_map import MOST_UNITS, data_uri, saturation_png
 
 __all__ = ["check_page_path", "fragment", "page", "report_figure", "write_page"]
@@ -196,8 +198,10 @@ def _prescription(prescription: Prescription) -> str:
 
 
 def _choice(choice: Choice) -> str:
+    options = f" (<code>{escape(choice.options)}</code>)" if choice.options else ""
     return (
-        f"<li><b>{escape(choice.name)}</b>: {escape(choice.change)}<p>{escape(choice.text)}</p>"
+        f"<li><b>{escape(choice.name)}</b>: {escape(choice.change)}{options}"
+        f"<p>{escape(choice.text)}</p>"
         f"<p><small>By theory: activations' second moment "
         f"{number(choice.activation_second_moment)}, gradients × {number(choice.gradient_product)} "
         f"over the depth, examples alike {number(choice.correlation)}.</small></p>"
@@ -209,5 +213,10 @@ def _after(report: Report, after: Report) -> str:
     """The same again, of the network as prescribed."""
     losses = f"; loss {number(report.loss)} → {number(after.loss)}" if after.loss else ""
     head = f"<p>{_verdict(report.verdict)} → {_verdict(after.verdict)}{losses}</p>"
-    parts = [_section("Verdicts", _checks(after)), *_measured(after)]
+    told = (f"<p>{escape(sentence)}</p>" for sentence in remaining(after))
+    parts = [
+        _section("Verdicts", _checks(after)),
+        _section("What remains", told),
+        *_measured(after),
+    ]
     return f"<hr><h1>After the prescriptions</h1>{head}{''.join(parts)}"

@@ -9,6 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fanin.diagnosis.naming import layer_list
+from fanin.diagnosis.remaining import remaining
 from fanin.diagnosis.report import Check, Choice, Prescription, Report, Verdict
 from fanin.pictures import report_rows
 from fanin.pictures.report_rows import COLUMNS, Row
@@ -17,7 +19,6 @@ from fanin.pictures.report_text import (
     SIGNS,
     bounds,
     headline,
-    layer_list,
     number,
 )
 
@@ -174,7 +175,8 @@ def _print_prescription(console: Console, index: int, prescription: Prescription
 
 
 def _print_choice(console: Console, choice: Choice) -> None:
-    console.print(Text.assemble(("- " + choice.name, "bold"), f": {choice.change}"))
+    options = f" ({choice.options})" if choice.options else ""
+    console.print(Text.assemble(("- " + choice.name, "bold"), f": {choice.change}{options}"))
     gives = (
         f"by theory: activations' second moment {number(choice.activation_second_moment)}, "
         f"gradients × {number(choice.gradient_product)} over the depth, "
@@ -197,6 +199,10 @@ def _print_after(console: Console, report: Report, after: Report) -> None:
     console.print(Text.assemble(was, " → ", now, losses))
     console.print(_before_and_after(report, after, console.width))
     console.print(_checks(console, after.checks, [each.name for each in after.recording.layers]))
+    if told := remaining(after):
+        console.print("\nWhat remains", style="bold")
+        for sentence in told:
+            console.print(sentence)
 
 
 def _before_and_after(report: Report, after: Report, width: int) -> Table:

@@ -1,6 +1,4 @@
-"""The words and numbers that every view of a report shares: signs, figures, lists of layers."""
-
-from collections.abc import Sequence
+"""The words and numbers that every view of a report shares: signs and figures."""
 
 from fanin.diagnosis.recording import Number
 from fanin.diagnosis.report import Check, Report, Verdict
@@ -10,7 +8,6 @@ PLAIN_SIGNS: dict[Verdict, str] = {"good": "+", "suspect": "!", "bad": "x"}
 """for a terminal that cannot write the others"""
 NOTHING = "–"
 _SMALL, _LARGE = 1e-3, 1e5
-_SHORTEST_RUN = 3
 
 
 def number(value: Number) -> str:
@@ -47,22 +44,6 @@ def bounds(check: Check) -> str:
     if check.high is not None:
         return f"{text}, good up to {check.high:.3g}"
     return f"{text}, good from {check.low:.3g}" if check.low is not None else text
-
-
-def layer_list(layers: Sequence[str], order: Sequence[str]) -> str:
-    """The names, runs of neighbours in the order of execution as "first … last (12 layers)"."""
-    places = {name: place for place, name in enumerate(order)}
-    runs: list[list[str]] = []
-    for name in layers:
-        last = places.get(runs[-1][-1]) if runs else None
-        if last is not None and places.get(name) == last + 1:
-            runs[-1].append(name)
-        else:
-            runs.append([name])
-    return ", ".join(
-        f"{run[0]} … {run[-1]} ({len(run)} layers)" if len(run) > _SHORTEST_RUN else ", ".join(run)
-        for run in runs
-    )
 
 
 def headline(report: Report) -> str:

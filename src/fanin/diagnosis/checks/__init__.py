@@ -11,7 +11,7 @@ from fanin.diagnosis.checks.scale import gain, input_scale
 from fanin.diagnosis.checks.stream import stream
 from fanin.diagnosis.checks.symmetry import streams, symmetry
 from fanin.diagnosis.checks.units import dead_units, saturation
-from fanin.diagnosis.checks.updates import updates
+from fanin.diagnosis.checks.updates import first_step, updates
 from fanin.diagnosis.report import VERDICTS, Check
 
 CHECKS: tuple[Callable[[Case], Check | None], ...] = (
@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[[Case], Check | None], ...] = (
     symmetry,
     streams,
     updates,
+    first_step,
 )
 """In the order in which a reader wants to know. None of a check says that there is nothing to it
 in this network."""

@@ -39,7 +39,7 @@ def loss(case: Case) -> Check | None:
     text = f"The loss is {recorded.value:.4g}, where a uniform guess has {uniform:.4g}."
     if verdict != "good":
         text += " The first steps will only unlearn the network's own opinions" + (
-            f", which come from {', '.join(at_fault)}." if at_fault else "."
+            f", which come from {case.listed(at_fault)}." if at_fault else "."
         )
     return Check(
         name="loss",

@@ -41,7 +41,7 @@ def gain(case: Case) -> Check | None:
     if output is not None and verdicts.get(output.name, "good") != "good":
         text += f" Those of {output.name} have one of {output.gain:.3g}, where 1 is already large."
     if len(at_fault) > 1:
-        text += f" Out of scale are {len(at_fault)} layers: {', '.join(at_fault)}."
+        text += f" Out of scale are {len(at_fault)} layers: {case.listed(at_fault)}."
     return Check(
         name="gain",
         verdict=worst(verdicts.values()),

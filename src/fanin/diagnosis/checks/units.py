@@ -29,7 +29,7 @@ def saturation(case: Case) -> Check | None:
         text = (
             f"{shares[worst_layer]:.1%} of the outputs of {worst_layer} are saturated (entries of "
             f"example × unit, at both ends) and pass next to no gradient"
-            f"{_others(bad, worst_layer)}."
+            f"{_others(case, bad, worst_layer)}."
         )
     return Check(
         name="saturation",
@@ -152,9 +152,9 @@ def _first_dead(case: Case, bad: list[str]) -> list[str]:
     return bad
 
 
-def _others(bad: list[str], named: str) -> str:
+def _others(case: Case, bad: list[str], named: str) -> str:
     others = [name for name in bad if name != named]
-    return f"; so with {', '.join(others)}" if others else ""
+    return f"; so with {case.listed(others)}" if others else ""
 
 
 def _predicted(case: Case, name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The size of the first update beside what it changes."""
+"""The size of the first update: beside what it changes, and beside the loss that it can lower."""
 
 import math
 
@@ -53,6 +53,47 @@ def updates(case: Case) -> Check | None:
         layers=case.in_order(blamed),
         text=text,
         source="makemore, part 3: about -3 is customary",
+    )
+
+
+def first_step(case: Case) -> Check | None:
+    """What the first step of gradient descent promises, rate × |gradient|², over the whole loss.
+
+    A loss that is nowhere below zero cannot keep a promise above 1: the step goes too far. Only for
+    plain gradient descent, whose updates are the gradients, and a loss that was measured.
+    """
+    recording = case.recording
+    rate, loss = recording.learning_rate, recording.loss and recording.loss.value
+    if rate is None or recording.optimiser != "sgd" or not loss or loss <= 0.0:
+        return None
+    powers = [
+        own.gradient.second_moment * math.prod(own.shape)
+        for own in recording.parameters
+        if own.trainable and not own.tied_to and own.gradient and own.gradient.second_moment
+    ]
+    if not powers:
+        return None
+    limit, value = case.thresholds.first_step, rate * sum(powers) / loss
+    verdict = limit.verdict(value)
+    text = (
+        f"At the learning rate {rate:g} the gradient promises to lower the loss by {value:.2g} of "
+        "itself in the first step."
+    )
+    if verdict != "good":
+        text += (
+            " No loss can fall by more than the whole: the step goes too far. Mend the scales, or "
+            f"take a rate below {0.1 * rate / value:.1g}."
+        )
+    return Check(
+        name="first step",
+        verdict=verdict,
+        value=value,
+        expected=None,
+        low=None,
+        high=limit.high,
+        layers=(),
+        text=text,
+        source="to first order a step along the gradient lowers the loss by rate × |gradient|²",
     )
 
 
