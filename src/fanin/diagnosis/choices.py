@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from fanin.diagnosis.activated import Activated
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.depth import first_and_last, gradient_product
 from fanin.diagnosis.report import Choice
 from fanin.theory import (
-    Activation,
     Linear,
     Nonlinearity,
     Normalise,
@@ -59,18 +59,18 @@ class _Way:
 
 
 def _plain(variance: float, nonlinearity: Nonlinearity, depth: int) -> Layers:
-    return [[Linear(variance), Activation(nonlinearity)]] * (depth - 1)
+    return [[Linear(variance), Activated(nonlinearity)]] * (depth - 1)
 
 
 def _normalised(kind: Literal["batch", "layer"], nonlinearity: Nonlinearity, depth: int) -> Layers:
     variance = forward_gain(nonlinearity) ** 2
-    return [[Linear(variance), Normalise(kind), Activation(nonlinearity)]] * (depth - 1)
+    return [[Linear(variance), Normalise(kind), Activated(nonlinearity)]] * (depth - 1)
 
 
 def _residual(nonlinearity: Nonlinearity, depth: int) -> Layers:
     variance = forward_gain(nonlinearity) ** 2
     scale = 1.0 / math.sqrt(2 * (depth - 1))
-    branch = (Normalise("layer"), Activation(nonlinearity), Linear(variance))
+    branch = (Normalise("layer"), Activated(nonlinearity), Linear(variance))
     return [[Residual(branch, scale)]] * (depth - 1)
 
 
@@ -123,7 +123,7 @@ def _ways_out(
     # comes from the data.
     apart = first.preactivation_between and first.preactivation_between.varying_share
     stream = Signal(1.0, 0.0, apart, gaussian=True)
-    activated = propagate([Activation(nonlinearity)], stream)[-1].output
+    activated = propagate([Activated(nonlinearity)], stream)[-1].output
     made: list[Choice] = []
     for way in (*_NORMALISATIONS, *_OTHERS):
         signal = stream if way.name == "residual" else activated
