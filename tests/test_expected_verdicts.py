@@ -51,7 +51,7 @@ def test_what_trains_hardly_at_all_is_flagged_or_said_to_be_missed():
 
 @pytest.mark.parametrize(("depth", "activation"), [(2, "relu"), (5, "sigmoid")])
 def test_a_sample_of_the_table_is_what_the_diagnosis_says(depth, activation, examples):
-    """Flagged or not: in narrow networks, which are quick, faults are milder than in the table's."""
+    """Flagged or not: in narrow networks, which are quick, faults are milder than the table's."""
     judged = 0
     for cell, expected in TABLE.items():
         if (cell.depth, cell.activation, cell.normalisation) != (depth, activation, None):
