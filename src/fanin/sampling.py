@@ -124,7 +124,12 @@ def _tiles(
         yield np.asarray(ids).tolist()
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+# With less optimisation: that compiles in 0.8 s instead of 1.4, and 10,000 words take 0.4 s, not 0.3.
+@partial(
+    jax.jit,
+    static_argnums=(0, 1, 2),
+    compiler_options={"xla_backend_optimization_level": 1},
+)
 def _make_words(
     network: Network,
     limit: int,
