@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from fanin.cli.output import print_json
+from fanin.errors import OptionError
 
 SCHEMA = "fanin.calibration/1"
 RECORD = "calibration.jsonl"
 INTERRUPTED = 130
+
+
+def refuse(**options: Any) -> None:
+    """Complains of the options of a race that were given, since networks are drawn here."""
+    for name, value in options.items():
+        if value:
+            option = name.replace("_", "-")
+            raise OptionError(f"--{option} is not for --calibrate, which draws networks itself")
 
 
 def calibrate_and_print(

@@ -1,5 +1,6 @@
 """`fanin race`."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -172,31 +173,12 @@ def race(
         No progress on standard error.
     """
     if calibrate:
-        from fanin.cli.calibrate import calibrate_and_print
+        from fanin.cli.calibrate import calibrate_and_print, refuse
 
-        others = {
-            "start": start,
-            "axis": axis,
-            "tune-lr": tune_lr,
-            "rates": rates,
-            "hidden": hidden,
-            "embedding": embedding,
-            "activation": activation,
-            "normalisation": normalisation,
-            "residual": residual,
-            "batch": batch,
-            "lr": lr,
-            "optimiser": optimiser,
-            "schedule": schedule,
-            "eval-every": eval_every,
-            "reference": reference,
-            "target": target,
-            "csv": csv,
-            "html": html,
-        }
-        for name, value in others.items():
-            if value:
-                raise OptionError(f"--{name} is not for --calibrate, which draws networks itself")
+        refuse(start=start, axis=axis, tune_lr=tune_lr, rates=rates, hidden=hidden)
+        refuse(embedding=embedding, activation=activation, normalisation=normalisation)
+        refuse(residual=residual, batch=batch, lr=lr, optimiser=optimiser, schedule=schedule)
+        refuse(eval_every=eval_every, reference=reference, target=target, csv=csv, html=html)
         settings = given(families=families, members=members, steps=steps, seed=first_seed)
         return calibrate_and_print(words, block, split_seed, settings, out, json=json, quiet=quiet)
     for name, value in (("families", families), ("members", members)):
@@ -227,7 +209,7 @@ def race(
         _tuning(tune_lr, rates, tuning_seeds),
         eval_every,
     )
-    _check_verdict(plan, reference, margin, level)
+    _check_verdict(plan, reference, margin, level, target)
     results, interrupted = _watch(plan, out, quiet=quiet)
     verdict = results.judge(reference=reference, margin=margin, level=level)
     document = results.document(verdict, target=target)
@@ -301,10 +283,14 @@ def _check_outputs(words: str | None, csv: str | None, html: str | None) -> None
         raise OptionError(f"--csv and --html are one file, {csv}; give each its own name")
 
 
-def _check_verdict(plan: "Race", reference: str | None, margin: float, level: float) -> None:
+def _check_verdict(
+    plan: "Race", reference: str | None, margin: float, level: float, target: float | None
+) -> None:
     """Asks for a verdict on nothing, which complains of what would be wrong with the real one."""
     from fanin.race import judge
 
+    if target is not None and not math.isfinite(target):
+        raise OptionError(f"--target {target}: give a dev loss, such as 2.2")
     nothing = {lane.name: [None] for lane in plan.lanes}
     judge(nothing, uniform_loss=plan.uniform_loss, reference=reference, margin=margin, level=level)
 

@@ -92,8 +92,12 @@ def advance(
 
     def step(index: Array, carry: tuple[Any, Any, Any, Array]) -> tuple[Any, Any, Any, Array]:
         parameters, statistics, memory, losses = carry
+        # Without a sign, as it needs no look whether it counts from the end.
+        place = index.astype(jnp.uint32)
         loss, gradient, moments = loss_and_gradient(
-            network, parameters, batches[0][index], batches[1][index]
+            network,
+            parameters,
+            *(jax.lax.dynamic_index_in_dim(part, place, keepdims=False) for part in batches),
         )
         rate = learning_rate(schedule, lr, steps, warm_up, first + index)
         updates: Any
@@ -103,7 +107,8 @@ def advance(
             name: old + STATISTICS_MOMENTUM * (moments[name] - old)
             for name, old in statistics.items()
         }
-        return parameters, statistics, memory, losses.at[index].set(loss)
+        losses = jax.lax.dynamic_update_index_in_dim(losses, loss, place, 0)
+        return parameters, statistics, memory, losses
 
     begin = (state["parameters"], state["statistics"], state["optimiser"], jnp.zeros(at_once))
     parameters, statistics, memory, losses = jax.lax.fori_loop(0, count, step, begin)
