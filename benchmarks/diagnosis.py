@@ -1,16 +1,18 @@
 """What a diagnosis costs beside the plain forward and backward pass over the same examples.
 
-`python benchmarks/diagnosis.py` prints a table: the best of some rounds each, compilation left out
+`python -m benchmarks.diagnosis` prints a table: the best of some rounds each, compilation left out
 and shown apart. At most three times is what fanin is held to.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from benchmarks.page import put_part
 
 from fanin.corpus import Corpus, bundled_names
 from fanin.diagnosis.of_network import diagnose
@@ -41,20 +43,24 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--examples", type=int, default=4096)
     options.add_argument("--rounds", type=int, default=10)
+    options.add_argument("--page", type=Path, help="write the table into this page")
     asked = options.parse_args()
     corpus = Corpus.of(bundled_names())
     some = np.random.default_rng(0).permutation(len(corpus.train))[: asked.examples]
     contexts = corpus.train.contexts[some].astype(np.int32)
     targets = corpus.train.targets[some].astype(np.int32)
-    print("| hidden layers | plain pass | diagnosis | times | first diagnosis (compiles) |")
-    print("|---|---|---|---|---|")
+    lines = ["| hidden layers | plain pass | diagnosis | times | first diagnosis (compiles) |"]
+    lines.append("|---|---|---|---|---|")
     for name, settings in NETWORKS.items():
         network = CharacterMLP(len(corpus.vocabulary), **settings)
         first, diagnosis, plain = times(network, contexts, targets, asked.rounds)
-        print(
+        lines.append(
             f"| {name} | {1e3 * plain:.1f} ms | {1e3 * diagnosis:.1f} ms | {diagnosis / plain:.2f} "
             f"| {first:.1f} s |"
         )
+    print("\n".join(lines))
+    if asked.page:
+        put_part(asked.page, "cost", "\n".join(lines))
 
 
 def times(

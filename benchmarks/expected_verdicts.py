@@ -5,19 +5,21 @@ where seeds differ), and how far behind the best of its depth a short training e
 (`benchmarks/short_trainings.py`), which decided the doubtful ones. Where they say that training is
 hindered and one pass does not show it, `missed` says so. `python -m benchmarks.expected_verdicts`
 judges some seeds of every cell and names those that say something else (half an hour on one core);
-`tests/test_expected_verdicts.py` does a part of it.
+`tests/test_expected_verdicts.py` does a part of it. `--seeds 0 --page PAGE` writes the summary.
 """
 
 import argparse
 import csv
 import itertools
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import numpy as np
+from benchmarks.page import put_part
 from benchmarks.short_trainings import ACTIVATIONS, DEPTHS, NORMALISATIONS, STARTS
 
 from fanin.corpus import Corpus, bundled_names
@@ -100,11 +102,36 @@ def some_examples(count: int = EXAMPLES) -> tuple[np.ndarray, np.ndarray]:
     return corpus.train.contexts[some].astype(np.int32), corpus.train.targets[some].astype(np.int32)
 
 
+def summary(table: Iterable[Expected]) -> str:
+    """How many cells of each depth are to be called what, and those that are known to be missed."""
+    kinds = ("good", "good or suspect", "suspect", "suspect or bad", "bad", "missed")
+    counts = Counter[tuple[int, str]]()
+    missed: list[str] = []
+    for each in table:
+        said = " or ".join(each.verdicts) if not each.missed else "missed"
+        counts[each.cell.depth, said if said in kinds else "good or suspect"] += 1
+        if each.missed:
+            cell = each.cell
+            missed.append(
+                f"- {cell.start}, {cell.activation}, {cell.normalisation or 'no'} normalisation, "
+                f"depth {cell.depth}: "
+                + ("diverged" if each.behind == "diverged" else f"{each.behind} nats behind")
+            )
+    lines = [f"| depth | {' | '.join(kinds)} |", "|---" * (1 + len(kinds)) + "|"]
+    for depth in DEPTHS:
+        cells = (str(counts[depth, kind]) for kind in kinds)
+        lines.append(f"| {depth} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "Missed:", "", *missed])
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--depths", nargs="*", type=int, default=DEPTHS)
+    options.add_argument("--page", type=Path, help="write a summary of the table into this page")
     asked = options.parse_args()
+    if asked.page:
+        put_part(asked.page, "expected verdicts", summary(read_table()))
     contexts, targets = some_examples()
     wrong = judged = missed = 0
     cells = [each for each in read_table() if each.cell.depth in asked.depths]

@@ -198,9 +198,9 @@ def _prescription(prescription: Prescription) -> str:
 
 
 def _choice(choice: Choice) -> str:
-    options = f" (<code>{escape(choice.options)}</code>)" if choice.options else ""
+    change = f"<code>{escape(choice.options)}</code>" if choice.options else escape(choice.change)
     return (
-        f"<li><b>{escape(choice.name)}</b>: {escape(choice.change)}{options}"
+        f"<li><b>{escape(choice.name)}</b>: {change}"
         f"<p>{escape(choice.text)}</p>"
         f"<p><small>By theory: activations' second moment "
         f"{number(choice.activation_second_moment)}, gradients × {number(choice.gradient_product)} "

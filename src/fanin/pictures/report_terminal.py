@@ -175,8 +175,9 @@ def _print_prescription(console: Console, index: int, prescription: Prescription
 
 
 def _print_choice(console: Console, choice: Choice) -> None:
-    options = f" ({choice.options})" if choice.options else ""
-    console.print(Text.assemble(("- " + choice.name, "bold"), f": {choice.change}{options}"))
+    console.print(
+        Text.assemble(("- " + choice.name, "bold"), f": {choice.options or choice.change}")
+    )
     gives = (
         f"by theory: activations' second moment {number(choice.activation_second_moment)}, "
         f"gradients × {number(choice.gradient_product)} over the depth, "
