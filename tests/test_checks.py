@@ -70,6 +70,16 @@ def test_a_healthy_network_is_good_and_says_what_was_looked_at(recording):
     assert report.check("loss").expected == pytest.approx(math.log(27))
 
 
+def test_the_loss_stands_beside_that_of_small_logits_that_know_nothing(recording):
+    told = judge(recording, KNOWN).check("loss").text
+    # log 27 + ½ (1 − 1/27) Var(logit), of facts.md.
+    expected = math.log(27) + 0.5 * (26 / 27) * recording.loss.output.second_moment
+    assert f"have {expected:.4g} at this variance" in told
+    assert recording.loss.value == pytest.approx(expected, abs=0.03)
+    wide = replace(recording.loss, output=replace(recording.loss.output, second_moment=4.0))
+    assert "Small logits" not in judge(replace(recording, loss=wide), KNOWN).check("loss").text
+
+
 def test_the_worst_comes_first(data):
     report = diagnose(NETWORK, started("normal"), *data)
     places = [VERDICTS.index(check.verdict) for check in report.checks]

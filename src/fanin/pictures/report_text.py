@@ -56,5 +56,9 @@ def headline(report: Report) -> str:
     text = f"{shown} of {len(report.checks)} checks." if shown else "nothing was judged."
     if report.recording.loss is not None:
         text += f" Loss at step 0: {number(report.loss)}"
-        text += f", {number(report.expected_loss)} expected." if report.expected_loss else "."
+        text += f", {number(report.expected_loss)} expected" if report.expected_loss else ""
+        recorded = report.recording.loss
+        if recorded.kind == "cross_entropy" and recorded.target_entropy is not None:
+            text += f"; the targets' own entropy is {number(recorded.target_entropy)}"
+        text += "."
     return text

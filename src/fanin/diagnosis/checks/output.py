@@ -37,6 +37,9 @@ def loss(case: Case) -> Check | None:
     verdict = limit.verdict(excess)
     at_fault = () if verdict == "good" else case.in_order(_at_fault(case, recorded))
     text = f"The loss is {recorded.value:.4g}, where a uniform guess has {uniform:.4g}."
+    small = _of_small_logits(recorded, uniform)
+    if small is not None:
+        text += f" Small logits that know nothing have {small:.4g} at this variance."
     if verdict != "good":
         text += " The first steps will only unlearn the network's own opinions" + (
             f", which come from {case.listed(at_fault)}." if at_fault else "."
@@ -52,6 +55,14 @@ def loss(case: Case) -> Check | None:
         text=text,
         source=_UNIFORM,
     )
+
+
+def _of_small_logits(recorded: Loss, uniform: float) -> float | None:
+    """log V + ½ (1 − 1/V) Var(logit); None where the logits are too wide for that."""
+    power = recorded.output.second_moment
+    if power is None or power > 1.0 or not recorded.classes:
+        return None
+    return uniform + 0.5 * (1.0 - 1.0 / recorded.classes) * power
 
 
 def _against_constant(case: Case, recorded: Loss, value: float, constant: float) -> Check | None:
