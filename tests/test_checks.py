@@ -80,6 +80,14 @@ def test_the_loss_stands_beside_that_of_small_logits_that_know_nothing(recording
     assert "Small logits" not in judge(replace(recording, loss=wide), KNOWN).check("loss").text
 
 
+def test_a_layer_that_widens_much_is_not_out_of_scale_for_being_just_below_one(recording):
+    wide = with_layer(recording, "hidden.0", gain=0.995, fan_in=30, fan_out=2048)
+    check = judge(wide, KNOWN).check("gain")
+    assert (check.verdict, check.layers) == ("good", ())
+    narrow = with_layer(recording, "hidden.0", gain=0.2, fan_in=30, fan_out=30)
+    assert judge(narrow, KNOWN).check("gain").layers == ("hidden.0",)
+
+
 def test_the_worst_comes_first(data):
     report = diagnose(NETWORK, started("normal"), *data)
     places = [VERDICTS.index(check.verdict) for check in report.checks]

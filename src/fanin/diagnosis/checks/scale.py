@@ -96,4 +96,4 @@ def _ratio(case: Case, layer: Layer) -> float | None:
     if layer.role == "residual":
         return 1.0  # small branches are a way to start residual networks, not a fault
     widening = math.sqrt((layer.fan_in or 1) / (layer.fan_out or 1))
-    return ratio / min(1.0, widening)
+    return min(1.0, ratio / min(1.0, widening))  # allowed to be smaller, and not asked to be
