@@ -22,8 +22,8 @@ def remaining(after: Report) -> tuple[str, ...]:
     deep = [check.name for check in rest if check.name in OF_DEPTH]
     if deep:
         cause = (
-            f"Each layer has the scale that it should have. What {_listed(deep)} found adds up over "
-            "the depth, so that no change of single layers is prescribed. "
+            f"Each layer has the scale that it should have. What {_listed(deep)} found adds up "
+            "over the depth, so that no change of single layers is prescribed. "
         )
         told.append(cause + _ways(after))
     others = [check.name for check in rest if check.name not in OF_DEPTH]
