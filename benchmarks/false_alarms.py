@@ -58,6 +58,7 @@ def main() -> int:
     options.add_argument("--depths", nargs="*", type=int, default=DEPTHS)
     options.add_argument("--activations", nargs="*", default=ACTIVATIONS)
     options.add_argument("--page", type=Path, help="write the table into this page")
+    options.add_argument("--part", default="false alarms", help="the name of its part there")
     asked = options.parse_args()
     contexts, targets = some_examples()
     rates: dict[tuple[int, str, str, int], Rate] = {}
@@ -83,7 +84,7 @@ def main() -> int:
     text = table(rates)
     print(text)
     if asked.page:
-        put_part(asked.page, "false alarms", text)
+        put_part(asked.page, asked.part, text)
     return 0 if together(rates.values()).interval[1] <= 0.01 else 1
 
 
