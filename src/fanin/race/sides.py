@@ -122,6 +122,8 @@ SIDES: tuple[Side, ...] = (
     _side("share of twins", _twins, "above", _T.twins),
     _side("least update", _numbered("least update"), "below", _T.update),
     _side("largest update", _numbered("largest update"), "above", _T.update),
+    _side("first step's promise", _checked("first step"), "below", _T.first_step, ratio=True),
+    _side("first step's promise", _checked("first step"), "above", _T.first_step, ratio=True),
 )
 """All judged numbers but those that are yes or no."""
 
