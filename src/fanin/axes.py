@@ -15,6 +15,7 @@ AXES: dict[str, str] = {
     "fan_out": "the units that a layer feeds",
     "hidden": "the units of a hidden layer",
     "layers": "layers in order of execution, or depth",
+    "levels": "the values of a measured number that a limit may take, in order",
     "nodes": "the nodes of a quadrature rule",
     "runs": "the networks of a race, side by side",
     "steps": "training steps",
