@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,13 @@ def test_wrong_input_is_answered_beside_its_control(page):
     page.locator(".number-line").filter(has_text="Forward gain 1.539459").wait_for()
     assert complaint.count() == 0
     assert page.complaints == []
+
+
+def test_a_module_of_ones_own_is_diagnosed_or_what_it_takes_is_said(page):
+    assert page.get_by_text("def own_module").count() > 0
+    page.get_by_role("button", name="Diagnose the module").click()
+    told = "Sequential (11,627 parameters" if find_spec("torch") else "PyTorch is not installed"
+    page.get_by_text(told).first.wait_for()
 
 
 def test_closing_a_tab_ends_its_training_and_leaves_another_tab_alone(page, server, browser):

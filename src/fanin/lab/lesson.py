@@ -1305,6 +1305,56 @@ def _(as_program, examine, fanin, lab, mo, options, report_start, sizes, words):
     return
 
 
+@app.cell
+def _():
+    # Yours to change, with `fanin lab --edit`: any module, and a batch for it.
+    def own_module():
+        import torch
+        from torch import nn
+
+        module = nn.Sequential(nn.Linear(30, 200), nn.Tanh(), nn.Linear(200, 27))
+        nn.init.normal_(module[0].weight)
+        inputs, targets = torch.randn(512, 30), torch.randint(27, (512,))
+        return module, inputs, targets
+
+    return (own_module,)
+
+
+@app.cell(hide_code=True)
+def _(controls, lab, mo, own_module):
+    examine_own = mo.ui.run_button(label="Diagnose the module")
+    lab.stack(
+        mo.md(
+            r"""
+The same for a module of your own in PyTorch. `fanin lab --edit` opens a copy of this page whose
+cells can be changed: put your module and a batch into this function.
+"""
+        ),
+        lab.code(own_module),
+        controls(examine_own, legend="what own_module gives"),
+    )
+    return (examine_own,)
+
+
+@app.cell(hide_code=True)
+def _(as_program, examine_own, fanin, lab, mo, own_module):
+    mo.stop(not (examine_own.value or as_program))
+    try:
+        from fanin.torch import diagnose as _diagnose
+    except ModuleNotFoundError:
+        _output = mo.md(
+            "PyTorch is not installed beside fanin, so there is no module to look at: "
+            "`pip install 'fanin[torch]'`, and open the page again."
+        )
+    else:
+        try:
+            _output = lab.wide(_diagnose(*own_module())._repr_html_())
+        except fanin.FaninError as error:
+            _output = lab.complaint(error)
+    _output
+    return
+
+
 @app.cell(hide_code=True)
 def _(mo):
     mo.md(

@@ -200,6 +200,9 @@ class Assembly:
         embeds = first.kind == "embedding"
         own = {of: name for name, of in chain.parameters.items()}
         name = own.get(weight.parameters[0]) if weight and weight.whole else None
+        fan_in = None if weight is None or embeds else weight.fan_in
+        if first.kind == "recurrent":
+            name, fan_in = self._widest(chain)
         return Layer(
             name=chain.name,
             kind=first.kind,
@@ -208,7 +211,7 @@ class Assembly:
             units=last.units,
             weight=name,
             weight_shape=weight.shape if weight else (),
-            fan_in=None if weight is None or embeds else weight.fan_in,
+            fan_in=fan_in,
             fan_out=None if weight is None or embeds else weight.fan_out,
             branches=chain.branches,
             nonlinearity_before=self._nonlinearity_before(first),
@@ -220,6 +223,19 @@ class Assembly:
             places=last.size / max(1, self.examples * last.units),
             attention_entropy=first.entropy,
         )
+
+    def _widest(self, chain: Chain) -> tuple[str | None, int | None]:
+        """Of a recurrent layer's matrices the one with the largest gain, and its fan-in."""
+        gains: dict[str, float] = {}
+        for own, first in chain.parameters.items():
+            tensor = self.names.parameters[first]
+            if tensor.ndim == 2:
+                moments = summaries.moments(self.parameters[first].data)
+                gains[own] = assembly.gain_of(moments, tensor.shape[1]) or 0.0
+        if not gains:
+            return None, None
+        name = max(gains, key=gains.__getitem__)
+        return name, self.names.parameters[chain.parameters[name]].shape[1]
 
     def _reads(self, chain: Chain) -> tuple[str, ...]:
         inside = {node.number for node in chain.nodes}

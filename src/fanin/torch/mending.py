@@ -1,5 +1,6 @@
 """Applying prescriptions to a module, and writing them as code: one meaning, twice."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -9,7 +10,12 @@ from fanin.diagnosis.report import Prescription, ReportError
 from fanin.torch.naming import plain
 
 SEED = 1_729
-"""What is drawn again comes from a generator of its own, so that it shares no stream."""
+
+
+def seed_of(name: str) -> int:
+    """Of the generator for a parameter: its own, so that what is drawn again shares no stream."""
+    return SEED + zlib.crc32(name.encode())
+
 
 _STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
 
@@ -41,6 +47,7 @@ def _statistic(name: str) -> float:
 
 def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
     units = list(prescription.units)
+    seed = seed_of(prescription.parameter)
     if prescription.action == "scale" and prescription.number is not None:
         tensor.mul_(prescription.number)
     elif prescription.action == "zero":
@@ -49,11 +56,11 @@ def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
         else:
             tensor.zero_()
     elif prescription.action == "shuffle":
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
         tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
     else:
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(tensor.shape, generator=generator)
         drawn = drawn.to(tensor.device, tensor.dtype)
         if units:
@@ -84,7 +91,7 @@ def code(prescription: Prescription, axes: Mapping[str, int]) -> str:
     if prescription.action == "zero":
         return f"{head}    {this}[{units}] = 0.0" if units else f"{head}    {this}.zero_()"
     head += f"    weight = {this}\n"
-    generator = f"generator=torch.Generator().manual_seed({SEED})"
+    generator = f"generator=torch.Generator().manual_seed({seed_of(name)})"
     if prescription.action == "shuffle":
         return (
             f"{head}    order = torch.randperm(weight.numel(), {generator})\n"

@@ -227,7 +227,13 @@ _KNOWN: dict[tuple[str, str], Nonlinearity] = {}
 
 
 def ends_of(activation: Applied) -> tuple[float | None, float | None]:
-    """Where an activation is flat; nowhere for one that is no function entry by entry."""
+    """Where an activation is flat; nowhere for one that is no function entry by entry.
+
+    Nor for softplus: as it goes to 0 it falls like the exponential function, whose relative slope
+    is 1. State space models begin their steps there, at softplus of about -5.
+    """
+    if activation.name.startswith("softplus"):
+        return None, None
     try:
         return flat_ends(nonlinearity(activation))
     except (TheoryError, RuntimeError, TypeError):

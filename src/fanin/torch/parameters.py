@@ -9,6 +9,7 @@ from torch import Tensor
 from fanin.diagnosis import measurements
 from fanin.diagnosis.measurements import ParameterMeasures, UnitSums
 from fanin.torch.signals import on_host
+from fanin.torch.sums import unit_sums
 
 ENTRIES = 262_144
 
@@ -46,7 +47,7 @@ def sums(table: Tensor, sampled: bool = True) -> UnitSums:
         rows = max(1, min(table.shape[0], max(64, ENTRIES // table.shape[1])))
         units = max(1, min(table.shape[1], ENTRIES // rows))
         sample = table[_evenly(table.shape[0], rows)][:, _evenly(table.shape[1], units)]
-    found = measurements.unit_sums(sample, careful=True)
+    found = unit_sums(sample)
     if sample is table or not table.is_floating_point():
         return found
     low, high = torch.aminmax(table)

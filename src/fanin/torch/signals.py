@@ -12,6 +12,7 @@ from torch import Tensor
 from fanin.diagnosis import measurements, summaries
 from fanin.diagnosis.measurements import Signal
 from fanin.diagnosis.recording import Moments
+from fanin.torch import sums
 
 ENTRIES = 65_536
 """Of each tensor at least so many entries are measured, where it has them."""
@@ -39,15 +40,17 @@ def measured(x: Tensor, axis: int, sample: Tensor | None = None) -> Measured:
     """Measure a tensor whose units lie along `axis`; `sample` is its table, where that is there."""
     x = x.detach()
     sample = table(x, axis) if sample is None else sample
-    signal = measurements.signal(sample, careful=True)
+    signal, ordinary = sums.signal(sample)
+    rows = x.numel() // max(1, x.shape[axis])
+    if ordinary and sample.numel() == x.numel():
+        low, high = signal.sums.lowest.min(), signal.sums.highest.max()
+        return Measured(signal, torch.maximum(low.abs(), high.abs()), 0, x.numel(), rows)
     if x.is_floating_point() and x.numel():
         low, high = torch.aminmax(x)
         largest = torch.maximum(low.abs(), high.abs())
     else:
         largest = torch.zeros(())
-    return Measured(
-        signal, largest, _not_finite(x, largest), x.numel(), x.numel() // max(1, x.shape[axis])
-    )
+    return Measured(signal, largest, _not_finite(x, largest), x.numel(), rows)
 
 
 def table(x: Tensor, axis: int) -> Tensor:
@@ -67,21 +70,32 @@ def table(x: Tensor, axis: int) -> Tensor:
     if rows <= measurements.PAIRED:
         return x.reshape(rows, units)
     wanted = max(ROWS, ENTRIES // max(1, units))
+    if x.is_contiguous():
+        chosen = _chosen(rows, min(rows, wanted))
+        return x.reshape(rows, units).index_select(0, _tensor(chosen, x.device))
     return x[_places(tuple(x.shape[:-1]), min(rows, wanted), x.device)]
+
+
+def _chosen(size: int, wanted: int) -> np.ndarray:
+    """So many different places of a number of them, evenly from all, in no order.
+
+    The first few, which histograms and cosines are taken of, are even as well.
+    """
+    step = max(1, round(size * _GOLDEN))
+    while math.gcd(step, size) != 1:
+        step += 1
+    return (np.arange(wanted, dtype=np.int64) * step) % size
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device)
 
 
 @lru_cache(maxsize=256)
 def _places(shape: tuple[int, ...], wanted: int, device: torch.device) -> tuple[Tensor, ...]:
-    """So many different places in a shape, evenly from all of it, in no order of its axes.
-
-    The first few, which histograms and cosines are taken of, are even as well.
-    """
-    size = math.prod(shape)
-    step = max(1, round(size * _GOLDEN))
-    while math.gcd(step, size) != 1:
-        step += 1
-    flat = (np.arange(wanted, dtype=np.int64) * step) % size
-    return tuple(torch.from_numpy(axis).to(device) for axis in np.unravel_index(flat, shape))
+    """The same by axis, for what lies in memory in another order."""
+    flat = _chosen(math.prod(shape), wanted)
+    return tuple(_tensor(axis, device) for axis in np.unravel_index(flat, shape))
 
 
 def _not_finite(x: Tensor, largest: Tensor) -> Any:

@@ -48,7 +48,7 @@ def streams(case: Case) -> Check:
             for pair in shared[:4]
         )
         more = f"; and {len(shared) - 4} more pairs" if len(shared) > 4 else ""
-        text = f"One seed or key was used twice: {pairs}{more}."
+        text = f"One seed or key was used twice, or one layer copied: {pairs}{more}."
     return Check(
         name="streams",
         verdict="suspect" if shared else "good",

@@ -7,8 +7,9 @@ from fanin.diagnosis.checks.blame import blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
 
-FEW = 64
-"""On fewer rows (examples × places) only a layer that is dead as a whole is said to be."""
+FEW, ROWS = 64, 1024
+"""On fewer examples, unless they make so many rows (examples × places, where the places of one
+example are alike), only a layer that is dead as a whole is said to be."""
 
 
 def saturation(case: Case) -> Check | None:
@@ -55,8 +56,8 @@ def dead_units(case: Case) -> Check | None:
     verdicts: dict[str, Verdict] = {
         name: worst(
             (
-                limit.verdict(share if share > 0.95 or not _few(case.layers[name]) else 0.0),
-                "suspect" if by_bias[name] and not _few(case.layers[name]) else "good",
+                limit.verdict(share if share > 0.95 or not _few(case, case.layers[name]) else 0.0),
+                "suspect" if by_bias[name] and not _few(case, case.layers[name]) else "good",
             )
         )
         for name, share in shares.items()
@@ -138,10 +139,10 @@ def _reads_one_example(case: Case, layer: Layer) -> bool:
     return alike is not None and alike > 0.97
 
 
-def _few(layer: Layer) -> bool:
+def _few(case: Case, layer: Layer) -> bool:
     """Whether so few rows were measured that units are dead by chance."""
     rows = (layer.activation.size if layer.activation else 0) / max(1, layer.units)
-    return rows < FEW
+    return rows < FEW or (case.recording.examples < FEW and rows < ROWS)
 
 
 def _first_dead(case: Case, bad: list[str]) -> list[str]:

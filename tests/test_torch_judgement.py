@@ -1,0 +1,284 @@
+"""What is no fault, and what is one in disguise."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+import torch.nn.functional as F
+from torch import nn
+
+from fanin.torch import diagnose
+
+
+def drawn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+X, Y = drawn(512, 16), torch.arange(512) % 5
+PICTURES, LABELS = drawn(32, 3, 12, 12), torch.arange(32) % 5
+SYMBOLS = torch.randint(50, (16, 24), generator=torch.Generator().manual_seed(0))
+
+
+def mlp(depth=3, act=nn.ReLU, width=64, out=5):
+    layers = [nn.Linear(16, width), act()]
+    for _ in range(depth - 1):
+        layers += [nn.Linear(width, width), act()]
+    return nn.Sequential(*layers, nn.Linear(width, out))
+
+
+class Adapted(nn.Module):
+    """A frozen layer with a low-rank way round, which begins with nothing."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.a = nn.Parameter(torch.randn(4, linear.in_features) / 4)
+        self.b = nn.Parameter(torch.zeros(linear.out_features, 4))
+
+    def forward(self, x):
+        return self.linear(x) + F.linear(F.linear(x, self.a), self.b)
+
+
+class Basic(nn.Module):
+    def __init__(self, width, gamma):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        nn.init.constant_(self.bn2.weight, gamma)
+
+    def forward(self, x):
+        return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+def resnet(gamma=1.0, width=16):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+        *(Basic(width, gamma) for _ in range(4)),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5),
+    )  # fmt: skip
+
+
+class Block(nn.Module):
+    def __init__(self, width, std):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        for each in self.parameters():
+            if each.ndim > 1:
+                nn.init.normal_(each, std=std)
+
+    def forward(self, x, mask):
+        y = self.norm1(x)
+        x = x + self.attention(y, y, y, attn_mask=mask, need_weights=False)[0]
+        return x + self.narrow(F.gelu(self.widen(self.norm2(x))))
+
+
+class GPT(nn.Module):
+    """Embeddings at 0.02, tied, and a mask of −∞."""
+
+    def __init__(self, blocks=4, width=64, std=0.02):
+        super().__init__()
+        self.embedding, self.position = nn.Embedding(50, width), nn.Embedding(64, width)
+        self.blocks = nn.ModuleList(Block(width, std) for _ in range(blocks))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 50, bias=False)
+        self.head.weight = self.embedding.weight
+        for each in (self.embedding, self.position):
+            nn.init.normal_(each.weight, std=0.02)
+
+    def forward(self, x):
+        length = x.shape[1]
+        x = self.embedding(x) + self.position(torch.arange(length))
+        mask = torch.full((length, length), -math.inf).triu(1)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.head(self.norm(x))
+
+
+class Clones(nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+        self.embedding, self.head = nn.Embedding(50, 64), nn.Linear(64, 50)
+        self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.head(self.encoder(self.embedding(x)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(16, 32, 2, batch_first=True), nn.Linear(32, 5)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+def zero(tensor):
+    with torch.no_grad():
+        tensor.zero_()
+
+
+def zero_head():
+    module = mlp()
+    zero(module[-1].weight), zero(module[-1].bias)
+    return diagnose(module, X, Y)
+
+
+def low_rank_factors():
+    module = mlp()
+    for place in (0, 2, 4, 6):
+        module[place] = Adapted(module[place])
+    return diagnose(module, X, Y)
+
+
+def residual_gammas():
+    return diagnose(resnet(0.0), PICTURES, LABELS)
+
+
+def zero_last_convolutions():
+    module = resnet()
+    for each in module.modules():
+        if isinstance(each, Basic):
+            zero(each.conv2.weight)
+    return diagnose(module, PICTURES, LABELS)
+
+
+def infinite_mask_and_small_tied_embeddings():
+    return diagnose(GPT(), SYMBOLS, SYMBOLS)
+
+
+def the_same_in_evaluation():
+    return diagnose(GPT().eval(), SYMBOLS, SYMBOLS)
+
+
+def large_weights_before_normalisation():
+    module = nn.Sequential(
+        nn.Linear(16, 64), nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 64), nn.LayerNorm(64),
+        nn.ReLU(), nn.Linear(64, 5),
+    )  # fmt: skip
+    with torch.no_grad():
+        module[3].weight.mul_(20.0)
+    return diagnose(module, X, Y)
+
+
+def a_few_relus_off_on_a_small_batch():
+    return diagnose(mlp(), X[:8], Y[:8])
+
+
+def steps_of_a_state_space_model():
+    module = nn.Sequential(nn.Linear(16, 64), nn.Softplus(), nn.Linear(64, 5))
+    nn.init.constant_(module[0].bias, -5.0)
+    return diagnose(module, X, Y)
+
+
+def a_recurrent_network():
+    return diagnose(Recurrent(), drawn(64, 9, 16), Y[:64])
+
+
+def strong_dropout():
+    module = nn.Sequential(
+        nn.Linear(16, 64), nn.ReLU(), nn.Dropout(0.8), nn.Linear(64, 64), nn.ReLU(),
+        nn.Dropout(0.8), nn.Linear(64, 5),
+    )  # fmt: skip
+    return diagnose(module, X, Y)
+
+
+HEALTHY = [
+    zero_head, low_rank_factors, residual_gammas, zero_last_convolutions,
+    infinite_mask_and_small_tied_embeddings, the_same_in_evaluation,
+    large_weights_before_normalisation, a_few_relus_off_on_a_small_batch,
+    steps_of_a_state_space_model, a_recurrent_network, strong_dropout,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", HEALTHY, ids=lambda make: make.__name__)
+def test_what_is_no_fault_is_none(make):
+    torch.manual_seed(0)
+    report = make()
+    assert report.verdict == "good", report.checks[0].text
+
+
+def zero_hidden_layer():
+    module = mlp()
+    zero(module[2].weight)
+    return diagnose(module, X, Y), {"gain": ("2",), "gradients": ("2",)}
+
+
+def all_zero():
+    module = mlp()
+    for each in module.parameters():
+        zero(each)
+    return diagnose(module, X, Y), {"symmetry": ("0", "2", "4")}
+
+
+def spread_that_dies_behind_biases():
+    module = mlp(6, nn.Tanh)
+    with torch.no_grad():
+        for place in (2, 4, 6, 8, 10):
+            module[place].weight.mul_(0.05)
+            nn.init.normal_(module[place].bias)
+    report = diagnose(module, X, Y)
+    # The moment itself looks well.
+    assert 0.5 < report.recording.layer("10").preactivation.second_moment < 2.0
+    return report, {"examples": None, "gain": ("2", "4", "6", "8", "10")}
+
+
+def a_buffer_that_vanishes():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 5)
+            self.register_buffer("scale", torch.full((64,), 1e-8))
+
+        def forward(self, x):
+            return self.c(torch.tanh(self.b(torch.tanh(self.a(x)) * self.scale)))
+
+    return diagnose(Scaled(), X, Y), {"gradients": ("b",), "examples": ("b",)}
+
+
+def queries_in_a_fused_projection():
+    module = GPT()
+    with torch.no_grad():
+        module.blocks[1].attention.in_proj_weight[:64] *= 1_000
+    return diagnose(module, SYMBOLS, SYMBOLS), {"attention": ("blocks.1.attention.in_proj",)}
+
+
+def wide_gates():
+    module = Recurrent()
+    with torch.no_grad():
+        for each in module.rnn.parameters():
+            each.mul_(100.0)
+    return diagnose(module, drawn(64, 9, 16), Y[:64]), {"gain": ("rnn",)}
+
+
+FAULTS = [
+    zero_hidden_layer, all_zero, spread_that_dies_behind_biases, a_buffer_that_vanishes,
+    queries_in_a_fused_projection, wide_gates,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", FAULTS, ids=lambda make: make.__name__)
+def test_what_is_one_is_named(make):
+    torch.manual_seed(0)
+    report, wanted = make()
+    assert report.verdict == "bad"
+    for name, layers in wanted.items():
+        check = report.check(name)
+        assert check.verdict != "good"
+        assert layers is None or check.layers == layers
+
+
+def test_the_clones_of_an_encoder_start_equal_and_are_set_apart():
+    torch.manual_seed(0)
+    report = diagnose(Clones(), SYMBOLS, SYMBOLS)
+    assert [check.name for check in report.checks if check.verdict != "good"] == ["streams"]
+    assert {each.action for each in report.prescriptions} == {"shuffle"}
+    fixed = report.fixed()
+    assert report.after.verdict == "good"
+    one, other = (fixed.encoder.layers[place].linear1.weight for place in (0, 1))
+    assert not torch.equal(one, other)
+    assert torch.equal(one.flatten().sort().values, other.flatten().sort().values)
