@@ -17,7 +17,7 @@ from fanin.corpus.words import LONGEST_WORD
 from fanin.errors import ModelFileError
 from fanin.networks import (
     ACTIVATIONS,
-    Activation,
+    ActivationLike,
     Network,
     initial_statistics,
     network_from,
@@ -54,7 +54,7 @@ def read_groups(tensors: Arrays) -> dict[str, Arrays]:
 
 
 def read_network(
-    description: Mapping[str, Any], tensors: int, activation: Activation | None
+    description: Mapping[str, Any], tensors: int, activation: ActivationLike | None
 ) -> Network:
     """The described network; an activation that is code must be the one that the caller gives."""
     settings = dict(description)

@@ -25,7 +25,8 @@ from fanin.model_checks import (
     read_words_tensor,
     take,
 )
-from fanin.networks import Activation, Network
+from fanin.networks import Network
+from fanin.networks.activations import ActivationLike
 from fanin.tensor_file import read_tensors, write_tensors
 from fanin.training import History, TrainingOptions
 
@@ -121,7 +122,7 @@ def save_model(model: Model, path: str | Path) -> None:
     write_tensors(path, tensors, msgspec.json.encode(description))
 
 
-def load_model(path: str | Path, *, activation: Activation | None = None) -> Model:
+def load_model(path: str | Path, *, activation: ActivationLike | None = None) -> Model:
     """Reads a model's file; anything in it that does not fit together is a ModelFileError.
 
     A model with an activation of the user's own names the module that holds it. A file gets no
@@ -139,7 +140,9 @@ def _in_unicode(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _model(tensors: dict[str, np.ndarray], content: bytes, activation: Activation | None) -> Model:
+def _model(
+    tensors: dict[str, np.ndarray], content: bytes, activation: ActivationLike | None
+) -> Model:
     version = msgspec.json.decode(content, type=_Version).format
     if version != FORMAT:
         raise ModelFileError(

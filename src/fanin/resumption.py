@@ -7,14 +7,14 @@ import jax
 
 from fanin.errors import OptionError
 from fanin.model_file import Model, load_model
-from fanin.networks import Activation
+from fanin.networks.activations import ActivationLike
 from fanin.optimiser_state import filled
 from fanin.trainer import Run, split_corpus
 from fanin.training import TrainingOptions, TrainingState
 
 
 def resume(
-    model: str | Path | Model, *, steps: int | None = None, activation: Activation | None = None
+    model: str | Path | Model, *, steps: int | None = None, activation: ActivationLike | None = None
 ) -> Run:
     """The run that a stopped training left, ready to go on: it ends with the bits of one unbroken.
 

@@ -27,6 +27,10 @@ _SHORTEST_LIMIT = 100  # symbols, for lists whose own words are short
 Known = Literal["train", "held out", "new"]
 
 
+class NoWordsToDraw(FaninError):
+    """A model whose logits are not finite: there is nothing to draw from."""
+
+
 @final
 @dataclass(frozen=True)
 class Sample:
@@ -117,7 +121,7 @@ def _tiles(
             jnp.bool_(prefix == ""),
         )
         if not finite:
-            raise FaninError(
+            raise NoWordsToDraw(
                 "the model's logits are not finite, so that no word can be drawn; its training "
                 "went wrong: train it again, with a lower learning rate"
             )

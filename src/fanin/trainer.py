@@ -1,5 +1,6 @@
 """The main job, from words to a trained model, in one call."""
 
+import difflib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,7 @@ from fanin.corpus import (
 )
 from fanin.errors import OptionError, WordsError
 from fanin.model_file import Loss, Model, load_model
-from fanin.networks import ACTIVATIONS, Activation, CharacterMLP, Network
+from fanin.networks import ACTIVATIONS, ActivationLike, CharacterMLP, Network
 from fanin.networks.layers import NormalisationKind
 from fanin.optimiser_state import named_leaves
 from fanin.starts import SCHEMES, Scheme, find_start
@@ -49,7 +50,7 @@ class Sizes(TypedDict, total=False):
     block: int
     embedding: int
     hidden: tuple[int, ...]
-    activation: Activation
+    activation: ActivationLike
     normalisation: NormalisationKind | None
     residual: bool
 
@@ -174,13 +175,14 @@ def prepare(
     cannot be, before anything large is computed.
     """
     options = options or TrainingOptions()
+    _check_arguments(words, sizes)
     origin = _origin(start, sizes.get("activation"))
     if isinstance(origin, Model):
         words, seed = words or origin.words, origin.split_seed
         vocabulary = _shared(origin, words)
     else:
         words, seed = words or bundled_names(), 0
-        vocabulary = Vocabulary.of(words.words)
+        vocabulary = Vocabulary.of(words.words, words.source)
     split_seed = seed if split_seed is None else split_seed
     if split_seed < 0:
         raise OptionError(f"split_seed must be 0 or more; found {split_seed}")
@@ -200,6 +202,22 @@ def prepare(
     parameters = origin(network, jax.random.key(options.seed), contexts)
     first = first_state(network, parameters, corpus, options)
     return Run(corpus, network, first, origin.name, options)
+
+
+def _check_arguments(words: object, sizes: Sizes) -> None:
+    if words is not None and not isinstance(words, Words):
+        raise WordsError(
+            f"words are given as {type(words).__name__}; Words.of(list) or read_words(file) would "
+            "do"
+        )
+    for name in sizes:
+        if name not in Sizes.__annotations__:
+            near = difflib.get_close_matches(name, Sizes.__annotations__, 1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise OptionError(
+                f"the setting {name!r} is not known{hint} There are "
+                f"{', '.join(Sizes.__annotations__)}, and those of TrainingOptions as options="
+            )
 
 
 def fit(
@@ -227,7 +245,9 @@ def _shared(origin: Model, words: Words) -> Vocabulary:
     return origin.vocabulary
 
 
-def _origin(start: str | Path | Scheme | Model, activation: Activation | None) -> Scheme | Model:
+def _origin(
+    start: str | Path | Scheme | Model, activation: ActivationLike | None
+) -> Scheme | Model:
     """The scheme, or the model whose file the name is."""
     if isinstance(start, Scheme | Model):
         return start

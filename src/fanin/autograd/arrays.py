@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -30,7 +31,9 @@ def strengthen(array: Any) -> Any:
 
 
 def as_array(name: str, data: Any) -> Array | np.ndarray:
-    """What was given as an array: JAX's as it is, NumPy's as a copy, lists by JAX.
+    """What was given as an array: JAX's as it is, NumPy's and lists as a copy.
+
+    Lists that hold JAX's arrays are left to JAX.
 
     Raises TypeError, with `name` in it, for what are no numbers in a rectangular array, and for
     whole numbers that JAX's type has no room for (it would change them and say nothing).
@@ -42,7 +45,9 @@ def as_array(name: str, data: Any) -> Array | np.ndarray:
             raise TypeError("text")
         if isinstance(data, np.ndarray | np.generic):
             return _copy(data)
-        return strengthen(jnp.asarray(data))
+        if any(isinstance(leaf, Array) for leaf in jax.tree.leaves(data)):
+            return strengthen(jnp.asarray(data))
+        return _copy(np.asarray(data))
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(
             f"{name}: data must be numbers in a rectangular array; found "

@@ -8,7 +8,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float, Integer, Shaped
 
-from fanin.autograd.arrays import as_array, is_array
+from fanin.autograd.arrays import as_array
 from fanin.autograd.operation import WithPullback
 from fanin.autograd.value import Value
 from fanin.errors import FaninError, ShapeError
@@ -28,7 +28,10 @@ def check_indices(operation: str, indices: Any, size: int) -> Any:
     if isinstance(indices, Value):
         known = indices.data if indices.made_by is None else None
     else:
-        indices = known = indices if is_array(indices) else as_array(operation, indices)
+        # A list stays concrete inside a trace as NumPy's array, and is checked there too.
+        indices = known = as_array(operation, indices)
+    if indices.size == 0 and indices.dtype.kind == "f":  # an empty list says no type
+        raise TypeError(f"{operation}: found no index; give at least one")
     dtype = indices.dtype
     if dtype.kind not in "iu":
         raise TypeError(f"{operation}: indices must be whole numbers; found {dtype}")

@@ -16,7 +16,7 @@ from fanin.errors import ShapeError
 
 Pullback: TypeAlias = Callable[[Array], Any]
 """Takes the gradient of a result and returns one gradient (or None) for each argument, in order;
-one alone may stand without a tuple, and trailing ones may lack."""
+one alone may stand without a tuple, and those of trailing settings and indices may lack."""
 
 WithPullback: TypeAlias = tuple[Array, Pullback]
 
@@ -112,7 +112,13 @@ class Operation:
                 f"{self.name}: its pullback returned {len(parts)} gradients for "
                 f"{len(arguments)} arguments"
             )
-        parts += [None] * (len(arguments) - len(parts))
+        forgotten = arguments[len(parts) :]
+        if any(is_array(argument) and is_differentiable(argument.dtype) for argument in forgotten):
+            raise ShapeError(
+                f"{self.name}: its pullback returned {len(parts)} gradients for {len(arguments)} "
+                "arguments; return one for each, None where there is none"
+            )
+        parts += [None] * len(forgotten)
         return [
             self._fitted(part, argument) if part is not None and is_array(argument) else None
             for part, argument in zip(parts, arguments, strict=True)

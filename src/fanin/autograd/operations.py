@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 from fanin.autograd.arrays import as_array, as_number, is_array
 from fanin.autograd.operation import WithPullback
 from fanin.autograd.value import Value
+from fanin.errors import ShapeError
 
 Axes: TypeAlias = int | tuple[int, ...] | None
 Numbers: TypeAlias = Shaped[Array, "..."]
@@ -140,7 +141,20 @@ def _settle_sizes(x: Any, *sizes: Any) -> tuple[Any, ...]:
     given: Any = sizes
     if len(sizes) == 1 and not isinstance(sizes[0], int):
         given = sizes[0](x.shape) if callable(sizes[0]) else sizes[0]
-    return x, *(operator.index(size) for size in given)
+    try:
+        settled = tuple(operator.index(size) for size in given)
+    except TypeError:
+        raise ShapeError(
+            f"reshape: cannot take {list(x.shape)} to {given!r}; sizes are whole numbers, a tuple "
+            "of them, or a function from the shape to one"
+        ) from None
+    rest = math.prod(size for size in settled if size != -1)
+    if -1 in settled and rest == 0:
+        raise ShapeError(
+            f"reshape: cannot take {list(x.shape)} to {list(settled)}: beside a size of 0 any "
+            "number would do for -1"
+        )
+    return x, *settled
 
 
 @Value.operation(prepare=_settle_sizes)

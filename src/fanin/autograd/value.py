@@ -1,10 +1,12 @@
 """`Value`: a lazy node of a computation graph, with data and gradient."""
 
+import keyword
 import math
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, overload
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -191,7 +193,7 @@ class Value:
                     f"Value has a method or attribute {name} already; give your operation "
                     f"another name{f', or say del Value.{name} first' if own else ''}"
                 )
-            if not name.isidentifier():
+            if not name.isidentifier() or keyword.iskeyword(name):
                 raise ValueError(f"an operation needs a name to be called by; found {name}")
             registered = OPERATIONS[name] = Operation(name, rule, prepare)
 
@@ -246,6 +248,14 @@ class Value:
     # NumPy arrays leave `array + value` to the value.
     __array_ufunc__ = None
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TypeError(f"{self.name} is a Value, no array; after forward() its .data is one")
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self.name} is a node of a graph, which is not copied or stored; take its .data"
+        )
+
     def __repr__(self) -> str:
         empty = self._shape is None and self._data is None
         shape = "no data" if empty else f"{self.dtype}{list(self.shape)}"
@@ -257,7 +267,10 @@ def _as_data(name: str, data: Any) -> Array:
     if isinstance(data, Value):
         raise TypeError(f"{name}: a Value was given as data; use it as it is, or its .data")
     data = as_array(name, data)
-    return data if isinstance(data, Array) else jnp.asarray(data)
+    if isinstance(data, Array):
+        return data
+    with jax.ensure_compile_time_eval():  # concrete inside a trace as well, for the checks of it
+        return jnp.asarray(data)
 
 
 def _settle(operation: str, argument: Any) -> Any:

@@ -8,6 +8,7 @@ fanin's own; 130 after an interrupt.
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -127,6 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(f"the results cannot be written: {error.strerror}")
         _report(error)
         return FAULT
+    finally:
+        if arguments is None:  # the process ends now; another Ctrl-C has nothing left to stop
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 
@@ -173,6 +177,8 @@ def _usage_error(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         message = f"{error.unused_tokens[0]!r} is one argument too many."
     chain = " ".join(("fanin", *(error.command_chain or ())))
+    message = message.rstrip()
+    message += "" if message.endswith((".", "?", "!")) else "."
     return f"{message} See {chain} -h.".replace(_DASH, "-")
 
 

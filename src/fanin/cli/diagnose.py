@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from fanin.cli.output import printable
+from fanin.cli.output import WHOLE, printable
 from fanin.cli.train import (
     NormalisationKind,
     OptimiserName,
@@ -37,8 +37,8 @@ def diagnose(
     start: Annotated[
         str | None, Parameter(group=_NETWORK, completer=start_names, show_default="fanin")
     ] = None,
-    embedding: Annotated[int | None, Parameter(group=_NETWORK, show_default="10")] = None,
-    block: Annotated[int | None, Parameter(group=_NETWORK, show_default="3")] = None,
+    embedding: Annotated[int | None, WHOLE, Parameter(group=_NETWORK, show_default="10")] = None,
+    block: Annotated[int | None, WHOLE, Parameter(group=_NETWORK, show_default="3")] = None,
     hidden: Annotated[
         tuple[int, ...] | None,
         Parameter(
@@ -55,14 +55,16 @@ def diagnose(
     ] = None,
     norm: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
-    batch: Annotated[int | None, Parameter(group=_MEASUREMENT, show_default="4,096")] = None,
+    batch: Annotated[int | None, WHOLE, Parameter(group=_MEASUREMENT, show_default="4,096")] = None,
     lr: Annotated[float | None, Parameter(group=_MEASUREMENT, show_default="0.1")] = None,
     optimiser: Annotated[
         OptimiserName | None,
         Parameter(name=["--optimiser", "--optimizer"], group=_MEASUREMENT, show_default="sgd"),
     ] = None,
-    seed: Annotated[int | None, Parameter(group=_MEASUREMENT, show_default="0")] = None,
-    split_seed: Annotated[int | None, Parameter(group=_MEASUREMENT, show_default="0")] = None,
+    seed: Annotated[int | None, WHOLE, Parameter(group=_MEASUREMENT, show_default="0")] = None,
+    split_seed: Annotated[
+        int | None, WHOLE, Parameter(group=_MEASUREMENT, show_default="0")
+    ] = None,
     fix: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
     out: Annotated[str | None, Parameter(group=_OUTPUT, metavar="FILE")] = None,
     html: Annotated[str | None, Parameter(group=_OUTPUT, metavar="FILE")] = None,

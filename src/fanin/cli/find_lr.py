@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fanin.cli.output import print_json
+from fanin.cli.output import WHOLE, print_json
 from fanin.cli.train import (
     NormalisationKind,
     OptimiserName,
@@ -23,8 +23,8 @@ def find_lr(
     /,
     *,
     start: Annotated[str | None, Parameter(completer=start_names, show_default="fanin")] = None,
-    embedding: Annotated[int | None, Parameter(show_default="10")] = None,
-    block: Annotated[int | None, Parameter(show_default="3")] = None,
+    embedding: Annotated[int | None, WHOLE, Parameter(show_default="10")] = None,
+    block: Annotated[int | None, WHOLE, Parameter(show_default="3")] = None,
     hidden: Annotated[
         tuple[int, ...] | None,
         Parameter(converter=sizes, n_tokens=1, negative="", metavar="SIZES", show_default="200"),
@@ -34,18 +34,18 @@ def find_lr(
     ] = None,
     norm: NormalisationKind | None = None,
     residual: Annotated[bool, Parameter(negative="")] = False,
-    batch: Annotated[int | None, Parameter(show_default="32")] = None,
+    batch: Annotated[int | None, WHOLE, Parameter(show_default="32")] = None,
     optimiser: Annotated[
         OptimiserName | None,
         Parameter(name=["--optimiser", "--optimizer"], show_default="sgd"),
     ] = None,
     momentum: Annotated[float | None, Parameter(show_default="0")] = None,
     weight_decay: Annotated[float | None, Parameter(show_default="0; 0.01 for adamw")] = None,
-    seed: Annotated[int | None, Parameter(show_default="0")] = None,
-    split_seed: Annotated[int | None, Parameter(show_default="0")] = None,
+    seed: Annotated[int | None, WHOLE, Parameter(show_default="0")] = None,
+    split_seed: Annotated[int | None, WHOLE, Parameter(show_default="0")] = None,
     lowest: Annotated[float | None, Parameter(show_default="0.0001")] = None,
     highest: Annotated[float | None, Parameter(show_default="10")] = None,
-    steps: Annotated[int | None, Parameter(show_default="1,000")] = None,
+    steps: Annotated[int | None, WHOLE, Parameter(show_default="1,000")] = None,
     plot: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fanin.cli.output import print_json, printable
+from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.train import activation_names
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def gain(
     activation: Annotated[str, Parameter(completer=activation_names)],
     /,
     *,
-    depth: int = 20,
+    depth: Annotated[int, WHOLE] = 20,
     bias_variance: float = 0.0,
     plot: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from fanin.cli.output import WHOLE
 from fanin.errors import OptionError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def lab(
     *,
     edit: Annotated[bool, Parameter(negative="")] = False,
     export: Annotated[str | None, Parameter(metavar="FILE")] = None,
-    port: int | None = None,
+    port: Annotated[int | None, WHOLE] = None,
     host: str = "127.0.0.1",
     no_browser: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -3,8 +3,11 @@
 import math
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from cyclopts import Parameter, Token
 
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 # What turns the direction of all text after it.
@@ -22,6 +25,21 @@ def print_json(schema: str, fields: Mapping[str, Any]) -> None:
     whole = {"schema": schema, **_plain(fields, "", nonfinite), "nonfinite": nonfinite}
     sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.encode(whole) + b"\n")
+
+
+def whole(kind: object, tokens: Sequence[Token]) -> int:
+    """A whole number of a command line: 200000, 200_000 and 2e5, and never 1.5 rounded."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        with suppress(ValueError):
+            if (number := float(text)).is_integer():
+                return int(number)
+    raise ValueError(f"{text!r} is no whole number")
+
+
+WHOLE = Parameter(converter=whole, n_tokens=1)
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from fanin.cli.output import print_json, printable
+from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.train import (
     NormalisationKind,
     OptimiserName,
@@ -44,17 +44,17 @@ def race(
         tuple[str, ...],
         Parameter(group=_LANES, completer=start_names, negative="", show_default="fanin, normal"),
     ] = (),
-    seeds: Annotated[int, Parameter(group=_LANES)] = 32,
-    first_seed: Annotated[int, Parameter(group=_LANES)] = 0,
+    seeds: Annotated[int, WHOLE, Parameter(group=_LANES)] = 32,
+    first_seed: Annotated[int, WHOLE, Parameter(group=_LANES)] = 0,
     axis: Annotated[
         tuple[str, ...],
         Parameter(group=_LANES, negative="", metavar="NAME=V,V…", show_default=False),
     ] = (),
     tune_lr: Annotated[bool, Parameter(group=_LANES, negative="")] = False,
     rates: Annotated[str | None, Parameter(group=_LANES, metavar="LR,LR…")] = None,
-    tuning_seeds: Annotated[int, Parameter(group=_LANES)] = 3,
-    embedding: Annotated[int | None, Parameter(group=_NETWORK, show_default="10")] = None,
-    block: Annotated[int, Parameter(group=_NETWORK)] = 3,
+    tuning_seeds: Annotated[int, WHOLE, Parameter(group=_LANES)] = 3,
+    embedding: Annotated[int | None, WHOLE, Parameter(group=_NETWORK, show_default="10")] = None,
+    block: Annotated[int, WHOLE, Parameter(group=_NETWORK)] = 3,
     hidden: Annotated[
         tuple[int, ...] | None,
         Parameter(
@@ -71,8 +71,8 @@ def race(
     ] = None,
     normalisation: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
-    steps: Annotated[int | None, Parameter(group=_TRAINING, show_default="20,000")] = None,
-    batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
+    steps: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="20,000")] = None,
+    batch: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="32")] = None,
     lr: Annotated[
         float | None, Parameter(group=_TRAINING, show_default="0.1, or 0.001 for Adam")
     ] = None,
@@ -81,16 +81,18 @@ def race(
     ] = None,
     schedule: Annotated[Schedule | None, Parameter(group=_TRAINING, show_default="step")] = None,
     eval_every: Annotated[
-        int | None, Parameter(group=_TRAINING, show_default="a tenth to a fortieth of the steps")
+        int | None,
+        WHOLE,
+        Parameter(group=_TRAINING, show_default="a tenth to a fortieth of the steps"),
     ] = None,
-    split_seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
+    split_seed: Annotated[int, WHOLE, Parameter(group=_TRAINING)] = 0,
     reference: Annotated[str | None, Parameter(group=_VERDICT, show_default="the first")] = None,
     margin: Annotated[float, Parameter(group=_VERDICT)] = 0.01,
     level: Annotated[float, Parameter(group=_VERDICT)] = 0.95,
     target: Annotated[float | None, Parameter(group=_VERDICT)] = None,
     calibrate: Annotated[bool, Parameter(group=_CALIBRATION, negative="")] = False,
-    families: Annotated[int | None, Parameter(group=_CALIBRATION, show_default="32")] = None,
-    members: Annotated[int | None, Parameter(group=_CALIBRATION, show_default="64")] = None,
+    families: Annotated[int | None, WHOLE, Parameter(group=_CALIBRATION, show_default="32")] = None,
+    members: Annotated[int | None, WHOLE, Parameter(group=_CALIBRATION, show_default="64")] = None,
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     csv: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     html: Annotated[str | None, Parameter(group=_OUTPUT)] = None,

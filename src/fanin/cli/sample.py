@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fanin.cli.output import print_json, printable
+from fanin.cli.output import WHOLE, print_json, printable
 
 SCHEMA = "fanin.sample/1"
 _KNOWN = {"new": "new", "train": "in the training data", "held out": "held out (dev or test)"}
@@ -15,10 +15,10 @@ def sample(
     model: str,
     /,
     *,
-    count: Annotated[int, Parameter(name=["--count", "-n"])] = 20,
+    count: Annotated[int, WHOLE, Parameter(name=["--count", "-n"])] = 20,
     temperature: float = 1.0,
     prefix: str = "",
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     activation: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, Token
 
-from fanin.cli.output import print_json, printable
+from fanin.cli.output import WHOLE, print_json, printable
 from fanin.errors import OptionError
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def train(
     start: Annotated[
         str | None, Parameter(group=_NETWORK, completer=start_names, show_default="fanin")
     ] = None,
-    embedding: Annotated[int | None, Parameter(group=_NETWORK, show_default="10")] = None,
-    block: Annotated[int | None, Parameter(group=_NETWORK, show_default="3")] = None,
+    embedding: Annotated[int | None, WHOLE, Parameter(group=_NETWORK, show_default="10")] = None,
+    block: Annotated[int | None, WHOLE, Parameter(group=_NETWORK, show_default="3")] = None,
     hidden: Annotated[
         tuple[int, ...] | None,
         Parameter(
@@ -89,8 +89,8 @@ def train(
     ] = None,
     norm: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
-    batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
-    steps: Annotated[int | None, Parameter(group=_TRAINING, show_default="200,000")] = None,
+    batch: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="32")] = None,
+    steps: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="200,000")] = None,
     lr: Annotated[
         float | str | None,
         Parameter(
@@ -102,7 +102,7 @@ def train(
         ),
     ] = None,
     schedule: Annotated[Schedule | None, Parameter(group=_TRAINING, show_default="step")] = None,
-    warm_up: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
+    warm_up: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="0")] = None,
     optimiser: Annotated[
         OptimiserName | None,
         Parameter(name=["--optimiser", "--optimizer"], group=_TRAINING, show_default="sgd"),
@@ -112,12 +112,12 @@ def train(
         float | None, Parameter(group=_TRAINING, show_default="0; 0.01 for adamw")
     ] = None,
     eval_every: Annotated[
-        int | None, Parameter(group=_TRAINING, show_default="a fortieth of the steps")
+        int | None, WHOLE, Parameter(group=_TRAINING, show_default="a fortieth of the steps")
     ] = None,
-    seed: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
-    split_seed: Annotated[int | None, Parameter(group=_TRAINING, show_default="0")] = None,
+    seed: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="0")] = None,
+    split_seed: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="0")] = None,
     resume: Annotated[str | None, Parameter(group=_TRAINING, metavar="FILE")] = None,
-    save_every: Annotated[int | None, Parameter(group=_OUTPUT, metavar="STEPS")] = None,
+    save_every: Annotated[int | None, WHOLE, Parameter(group=_OUTPUT, metavar="STEPS")] = None,
     out: Annotated[str | None, Parameter(group=_OUTPUT, show_default="names.safetensors")] = None,
     plot: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
@@ -209,7 +209,6 @@ def train(
     _check_outputs(out, plot, inputs=(words, start or resume))
     run = _new_run(steps, settings) if resume is None else _resumed_run(resume, steps, settings)
     from fanin.model_file import save_model
-    from fanin.sampling import new_words
 
     options = run.options
     model, seconds = _watch(
@@ -222,7 +221,7 @@ def train(
     if plot is not None:
         _draw(model, plot)
     trained = model.steps - run.state.step
-    report = _report(model, trained, seconds, out, plot, new_words(model, NAMES, seed=options.seed))
+    report = _report(model, trained, seconds, out, plot, _new_words(model, options.seed))
     if json:
         print_json(SCHEMA, report)
     else:
@@ -334,6 +333,24 @@ def _watch(
     return model, seconds
 
 
+def _new_words(model: "Model", seed: int) -> list[str]:
+    """The closing words. That there are none costs nobody the run and its losses."""
+    from fanin.sampling import NoWordsToDraw, new_words
+
+    try:
+        names = new_words(model, NAMES, seed=seed)
+    except NoWordsToDraw as error:
+        print(f"fanin: {error}", file=sys.stderr)
+        return []
+    if len(names) < NAMES:
+        print(
+            f"fanin: {len(names)} of {NAMES} new words: what else the model made is in its list or "
+            "has no end",
+            file=sys.stderr,
+        )
+    return names
+
+
 def _draw(model: "Model", path: str) -> None:
     from fanin.pictures.figures import write_figure
     from fanin.pictures.losses import loss_figure
@@ -346,7 +363,8 @@ def _report(
     model: "Model", trained: int, seconds: float, out: str, plot: str | None, names: list[str]
 ) -> dict[str, Any]:
     network = model.network.describe()
-    options = {"start": model.start, **network, "split_seed": model.split_seed}
+    options: dict[str, Any] = {"words": model.words.source, "start": model.start, **network}
+    options["split_seed"] = model.split_seed
     options |= asdict(model.options) | {"lr": model.options.rate}
     return {
         "options": options | {"eval_every": model.options.evaluate_every},
@@ -380,6 +398,8 @@ def _print_report(report: dict[str, Any], noun: str) -> None:
     print(f"{report['steps']:,} steps in {report['seconds']:.1f} s{rate}")
     files = [report["file"]] + [report["plot"]] * (report["plot"] is not None)
     print(f"written: {', '.join(map(printable, files))}")
-    print(f"{len(report['names'])} new {noun}:")
+    if report["names"]:
+        count = len(report["names"])
+        print(f"{count} new {noun if count > 1 else noun.removesuffix('s')}:")
     for name in report["names"]:
         print(f"  {printable(name)}")

@@ -38,9 +38,12 @@ class Vocabulary:
             raise WordsError("the symbols of a vocabulary are different and in order of code point")
 
     @staticmethod
-    def of(words: Iterable[str]) -> "Vocabulary":
+    def of(words: Iterable[str], source: str = "list of words") -> "Vocabulary":
         """The symbols that occur in the words. Raises WordsError for too many or none."""
-        return Vocabulary(tuple(sorted(set("".join(words)))))
+        try:
+            return Vocabulary(tuple(sorted(set("".join(words)))))
+        except WordsError as error:
+            raise WordsError(f"{source}: {error}") from None
 
     def __len__(self) -> int:
         """Number of ids: the symbols and the boundary."""

@@ -1,9 +1,11 @@
 """Lists of words: from a file, standard input or an http(s) address, from Python, or bundled."""
 
+import difflib
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -16,6 +18,11 @@ LARGEST_FILE = 2**30
 
 # Controls, the two Unicode line separators and lone surrogates: no part of any word.
 _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# What nobody sees: soft hyphens, spaces without width, turns of direction. The joiners U+200C and
+# U+200D are letters' own, in Persian and in emoji.
+_INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069]")
+# Those of every system, and Unicode's own. Not str.splitlines, which takes more for ends of lines.
+_LINE_END = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 _WANTED = "give a text file of one word a line"
 
 
@@ -79,7 +86,9 @@ def read_words(source: str | Path, *, refresh: bool = False) -> Words:
         with Path(source).open("rb") as file:
             content = _read(file)
     except FileNotFoundError:
-        raise WordsError(f"{name}: there is no such file; {_WANTED}") from None
+        raise WordsError(
+            f"{name}: there is no such file; {_nearest(Path(name))}{_WANTED}"
+        ) from None
     except IsADirectoryError:
         raise WordsError(f"{name}: is a directory; {_WANTED}") from None
     except PermissionError:
@@ -87,6 +96,15 @@ def read_words(source: str | Path, *, refresh: bool = False) -> Words:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise WordsError(f"{name}: cannot be read ({error}); {_WANTED}") from None
     return _words_in(content, name)
+
+
+def _nearest(path: Path) -> str:
+    with suppress(OSError):
+        near = difflib.get_close_matches(
+            path.name, (other.name for other in path.parent.iterdir()), 1
+        )
+        return f"did you mean {path.with_name(near[0])}? " if near else ""
+    return ""
 
 
 def _read(file: BinaryIO) -> bytes:
@@ -110,8 +128,7 @@ def _words_in(content: bytes, source: str) -> Words:
         raise WordsError(
             f"{source}, line {line}: is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8"
         ) from None
-    # Not str.splitlines, which also splits at characters that end no line in a file.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _LINE_END.split(text)
     return _words_of(lines, source, place="line")
 
 
@@ -134,7 +151,7 @@ def _words_of(lines: Iterable[str], source: str, place: str) -> Words:
             raise WordsError(
                 f"{source}, {place} {number}: {found}; a word has at most {LONGEST_WORD:,}"
             )
-        if unwanted := _UNWANTED.search(word):
+        if unwanted := _UNWANTED.search(word) or _INVISIBLE.search(word):
             raise WordsError(f"{source}, {place} {number}: {_complaint(word, unwanted.group())}")
         if word:
             words.append(word)
@@ -147,5 +164,10 @@ def _words_of(lines: Iterable[str], source: str, place: str) -> Words:
 def _complaint(word: str, character: str) -> str:
     if character == "\t":
         return f"holds a tab ({word[:40]!r}), as a table does; {_WANTED}"
-    kind = "lone surrogate" if "\ud800" <= character <= "\udfff" else "control character"
-    return f"holds the {kind} U+{ord(character):04X} ({word[:40]!r}); take it out"
+    if _INVISIBLE.match(character):
+        kind = f"invisible character U+{ord(character):04X}, {unicodedata.name(character, '')}"
+    elif "\ud800" <= character <= "\udfff":
+        kind = f"lone surrogate U+{ord(character):04X}"
+    else:
+        kind = f"control character U+{ord(character):04X}"
+    return f"holds the {kind} ({word[:40]!r}); take it out"

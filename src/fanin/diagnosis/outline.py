@@ -6,16 +6,16 @@ from typing import Any
 
 from fanin.diagnosis.recording import LayerKind, LayerRole
 from fanin.networks import (
+    Activation,
     Embedding,
     Flatten,
     Linear,
     Network,
-    Nonlinearity,
     Normalise,
     Parameter,
     Residual,
 )
-from fanin.networks.activations import Activation, activation_name
+from fanin.networks.activations import ActivationLike, activation_name
 from fanin.networks.character_mlp import LastSymbolLogits
 
 
@@ -33,8 +33,8 @@ class Outline:
     normalised: str | None = None
     after: str | None = None
     normalisation: str | None = None
-    nonlinearity: Activation | None = None
-    nonlinearity_before: Activation | None = None
+    nonlinearity: ActivationLike | None = None
+    nonlinearity_before: ActivationLike | None = None
 
     @property
     def output(self) -> str:
@@ -66,7 +66,7 @@ def _walk(
             case Normalise(name, kind) if last is not None and last.output == last.before:
                 joined = (*last.parameters, *layer.parameters)
                 outlines[-1] = replace(last, normalised=name, normalisation=kind, parameters=joined)
-            case Nonlinearity(name, activation) if last is not None and last.after is None:
+            case Activation(name, activation) if last is not None and last.after is None:
                 outlines[-1] = replace(last, after=name, nonlinearity=activation)
             case _:
                 before = next((o.output for o in outlines if o.name == reads[0]), "")
@@ -92,13 +92,13 @@ def _alone(layer: Any, reads: tuple[str, ...], before: str) -> Outline:
         case Normalise():
             made = Outline(name, "normalisation", "none", reads, parameters, before)
             return replace(made, normalised=name, normalisation=layer.kind)
-        case Nonlinearity():
+        case Activation():
             made = Outline(name, "activation", "none", reads, (), before)
             return replace(made, after=name, nonlinearity=layer.activation)
         case _:
             return Outline(name, "other", "none", reads, parameters, name)
 
 
-def name_of(activation: Activation | None) -> str | None:
+def name_of(activation: ActivationLike | None) -> str | None:
     """The name under which a recording has an activation."""
     return None if activation is None else activation_name(activation)

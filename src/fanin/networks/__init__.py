@@ -1,13 +1,13 @@
 """Networks as descriptions that declare their parameters."""
 
-from fanin.networks.activations import ACTIVATIONS, Activation, find_activation
+from fanin.networks.activations import ACTIVATIONS, ActivationLike, find_activation
 from fanin.networks.character_mlp import Bigram, CharacterMLP, network_from
 from fanin.networks.declarations import Layer, Parameter, Pass, Role
 from fanin.networks.layers import (
+    Activation,
     Embedding,
     Flatten,
     Linear,
-    Nonlinearity,
     Normalise,
     Residual,
     Sequential,
@@ -24,6 +24,7 @@ from fanin.networks.network import (
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "ActivationLike",
     "Bigram",
     "CharacterMLP",
     "Embedding",
@@ -31,7 +32,6 @@ __all__ = [
     "Layer",
     "Linear",
     "Network",
-    "Nonlinearity",
     "Normalise",
     "Parameter",
     "Parameters",

@@ -19,19 +19,19 @@ from fanin.theory.nonlinearity import Nonlinearity
 ACTIVATIONS = ("identity", "tanh", "relu", "gelu", "silu", "sigmoid", "selu")
 """The activations with an operation of their own."""
 
-Activation: TypeAlias = str | Callable[[Any], Any]
+ActivationLike: TypeAlias = str | Callable[[Any], Any]
 """A name of ACTIVATIONS, the address of a callable as "module:callable", or a callable of one
 array that JAX can trace."""
 
 
-def activation_name(activation: Activation) -> str:
+def activation_name(activation: ActivationLike) -> str:
     """The name that stands for an activation in a parameter's declaration and in a file."""
     if isinstance(activation, str):
         return activation
     return f"{activation.__module__}:{getattr(activation, '__qualname__', 'callable')}"
 
 
-def apply_activation(activation: Activation, x: Value) -> Value:
+def apply_activation(activation: ActivationLike, x: Value) -> Value:
     """The node that the activation makes of x."""
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return getattr(x, activation)()
@@ -40,7 +40,7 @@ def apply_activation(activation: Activation, x: Value) -> Value:
     return node
 
 
-def find_activation(activation: Activation) -> Callable[[Any], Any]:
+def find_activation(activation: ActivationLike) -> Callable[[Any], Any]:
     """The function of one array that is meant.
 
     Raises OptionError for a name that is neither an activation nor an importable callable.
@@ -55,13 +55,19 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
     module, _, attribute = activation.partition(":")
     if not attribute:
         near = difflib.get_close_matches(activation.lower(), ACTIVATIONS, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         raise OptionError(
-            f"activation {activation!r} is not known; {hint}Choose one of "
+            f"activation {activation!r} is not known{hint} Choose one of "
             f"{', '.join(ACTIVATIONS)}, or give module:callable"
         )
+    home: Any = None
     try:
-        function = attrgetter(attribute)(import_module(module))
+        home = import_module(module)
+        function = attrgetter(attribute)(home)
+    except AttributeError as error:
+        near = difflib.get_close_matches(attribute, dir(home), 1)
+        hint = f"; did you mean {module}:{near[0]}?" if near else ""
+        raise OptionError(f"activation {activation!r} cannot be imported: {error}{hint}") from error
     except Exception as error:  # whatever the user's own module does when it is imported
         raise OptionError(
             f"activation {activation!r} cannot be imported: {type(error).__name__}: {error}"
@@ -71,8 +77,32 @@ def find_activation(activation: Activation) -> Callable[[Any], Any]:
     return function
 
 
+@lru_cache(maxsize=64)
+def check_activation(activation: ActivationLike) -> None:
+    """Raises OptionError, naming the activation, where it is no function of one array by element.
+
+    That is tried on a shape alone, so the function is traced and computes nothing.
+    """
+    function = find_activation(activation)
+    asked = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    try:
+        given: Any = jax.eval_shape(function, asked)
+    except Exception as error:  # whatever the user's own function does to a tracer
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise OptionError(
+            f"activation {activation_name(activation)!r} cannot be traced by JAX ({reason}); write "
+            "it with jax.numpy, of one array"
+        ) from error
+    if getattr(given, "shape", None) != asked.shape or given.dtype.kind != "f":
+        found = f"{given.dtype}{list(given.shape)}" if hasattr(given, "shape") else repr(given)
+        raise OptionError(
+            f"activation {activation_name(activation)!r} makes {found} of float32[2, 3]; it should "
+            "give the same shape, by element"
+        )
+
+
 @lru_cache(maxsize=64)  # theory remembers its integrals by the nonlinearity's identity
-def nonlinearity_of(activation: Activation) -> Nonlinearity:
+def nonlinearity_of(activation: ActivationLike) -> Nonlinearity:
     """The activation as theory takes it; a callable is differentiated by JAX, in float64.
 
     Using it raises OptionError for a callable that JAX cannot trace, as one of NumPy or PyTorch.

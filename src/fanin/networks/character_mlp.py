@@ -6,13 +6,13 @@ from typing import Any, final
 
 from fanin.autograd import Value
 from fanin.errors import OptionError
-from fanin.networks.activations import Activation, activation_name, find_activation
+from fanin.networks.activations import ActivationLike, activation_name, check_activation
 from fanin.networks.declarations import Layer, Parameter, Pass
 from fanin.networks.layers import (
+    Activation,
     Embedding,
     Flatten,
     Linear,
-    Nonlinearity,
     NormalisationKind,
     Normalise,
     Residual,
@@ -36,11 +36,14 @@ class CharacterMLP(Network):
     block: int = 3
     embedding: int = 10
     hidden: tuple[int, ...] = (200,)
-    activation: Activation = "tanh"
+    activation: ActivationLike = "tanh"
     normalisation: NormalisationKind | None = None
     residual: bool = False
 
     def __post_init__(self) -> None:
+        hidden: Any = self.hidden
+        if not isinstance(hidden, tuple | list):
+            raise OptionError(f"hidden is a tuple of sizes, (200,) for one layer; found {hidden!r}")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         _check_size("vocabulary", self.vocabulary, 2)
         _check_size("block", self.block)
@@ -54,13 +57,13 @@ class CharacterMLP(Network):
                 f"residual layers add to what they read, so all hidden sizes must be equal; "
                 f"found {', '.join(map(str, self.hidden)) or 'none'}"
             )
-        find_activation(self.activation)
+        check_activation(self.activation)
 
     @cached_property
     def layers(self) -> Sequential:  # pyright: ignore[reportIncompatibleMethodOverride]
         layers: list[Layer] = [Embedding(self.vocabulary, self.embedding), Flatten()]
         width = self.block * self.embedding
-        before: Activation | None = None
+        before: ActivationLike | None = None
         for index, units in enumerate(self.hidden):
             name = f"hidden.{index}"
             if not self.residual:
@@ -82,7 +85,7 @@ class CharacterMLP(Network):
         return Sequential(tuple(layers), "network")
 
     def _activated(self, name: str, units: int) -> list[Layer]:
-        nonlinearity = Nonlinearity(f"{name}.activation", self.activation)
+        nonlinearity = Activation(f"{name}.activation", self.activation)
         if self.normalisation is None:
             return [nonlinearity]
         return [Normalise(f"{name}.normalisation", self.normalisation, units), nonlinearity]

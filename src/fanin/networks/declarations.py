@@ -7,7 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 from jax import Array
 
 from fanin.autograd import Value
-from fanin.networks.activations import Activation
+from fanin.networks.activations import ActivationLike
 
 Role = Literal[
     "embedding",
@@ -37,7 +37,7 @@ class Parameter:
     fan_in: int
     fan_out: int
     role: Role
-    nonlinearity: Activation | None = None
+    nonlinearity: ActivationLike | None = None
     branches: int = 0
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fanin.autograd import Value
 from fanin.autograd.normalisation import EPSILON
 from fanin.errors import OptionError
-from fanin.networks.activations import Activation, apply_activation
+from fanin.networks.activations import ActivationLike, apply_activation
 from fanin.networks.declarations import Layer, Parameter, Pass, Role
 
 NormalisationKind = Literal["batch", "layer"]
@@ -56,7 +56,7 @@ class Linear:
     fan_in: int
     units: int
     role: Role = "hidden"
-    nonlinearity: Activation | None = None
+    nonlinearity: ActivationLike | None = None
     bias: bool = True
     branches: int = 0
 
@@ -77,11 +77,11 @@ class Linear:
 
 @final
 @dataclass(frozen=True)
-class Nonlinearity:
+class Activation:
     """An activation, by element."""
 
     name: str
-    activation: Activation
+    activation: ActivationLike
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

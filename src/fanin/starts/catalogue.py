@@ -157,6 +157,6 @@ def find_start(name: str) -> Scheme:
         for synonym, own in _SYNONYMS.items():
             asked = own + asked.removeprefix(synonym) if asked.startswith(synonym) else asked
         near = difflib.get_close_matches(asked, SCHEMES, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise OptionError(f"start {base!r} is not known; {hint}There are {', '.join(SCHEMES)}.")
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise OptionError(f"start {base!r} is not known{hint} There are {', '.join(SCHEMES)}.")
     return with_options(SCHEMES[base], options) if colon else SCHEMES[base]

@@ -43,7 +43,7 @@ def second_moment(scheme: "Scheme", parameter: "Parameter") -> float:
 
 
 def _parts(scheme: "Scheme", layers: Iterable[Any]) -> dict[str, Part]:
-    from fanin.networks import Embedding, Flatten, Linear, Nonlinearity, Normalise, Residual
+    from fanin.networks import Activation, Embedding, Flatten, Linear, Normalise, Residual
     from fanin.networks.activations import nonlinearity_of
 
     parts: dict[str, Part] = {}
@@ -53,8 +53,8 @@ def _parts(scheme: "Scheme", layers: Iterable[Any]) -> dict[str, Part]:
                 continue
             case Linear():
                 part = _linear(scheme, layer.parameters)
-            case Nonlinearity():
-                part = theory.Activation(nonlinearity_of(layer.activation))
+            case Activation():
+                part = theory.ActivationLike(nonlinearity_of(layer.activation))
             case Normalise():
                 part = theory.Normalise(layer.kind)
             case Residual():

@@ -67,9 +67,9 @@ def _find_option(scheme: Scheme, name: str) -> Option:
     if name in OPTIONS:
         return OPTIONS[name]
     near = difflib.get_close_matches(name, OPTIONS, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     raise OptionError(
-        f"start {scheme.name}: the option {name!r} is not known; {hint}"
+        f"start {scheme.name}: the option {name!r} is not known{hint} "
         f"There are {', '.join(OPTIONS)}: {scheme.name}:gain=1.5,output=0.1, for one."
     )
 

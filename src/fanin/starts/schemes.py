@@ -1,9 +1,12 @@
 """A scheme: how to fill a network's declared parameters, as data that can be copied and changed."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from fanin.errors import OptionError
 from fanin.theory.fixed_points import critical
@@ -35,6 +38,23 @@ class Rule:
     mode: Mode = "none"
 
     def __post_init__(self) -> None:
+        for setting, found, known in (
+            ("distribution", self.distribution, get_args(Distribution)),
+            ("mode", self.mode, get_args(Mode)),
+        ):
+            if found not in known:
+                near = difflib.get_close_matches(str(found), known, 1)
+                hint = f"; did you mean {near[0]}?" if near else "."
+                raise OptionError(
+                    f"a rule's {setting} {found!r} is not known{hint} There are {', '.join(known)}"
+                )
+        gain: Any = self.gain
+        number = isinstance(gain, int | float | np.number) and math.isfinite(gain)
+        signed = self.distribution == "constant"
+        if gain not in ("forward", "critical") and not (number and (signed or gain >= 0)):
+            raise OptionError(
+                f"a rule's gain is a number from 0 up, forward or critical; found {gain!r}"
+            )
         if self.distribution in ("orthogonal", "constant") and self.mode != "none":
             raise OptionError(
                 f"a rule that draws {self.distribution} is scaled by its gain alone; "
@@ -102,6 +122,15 @@ class Scheme:
     scale_residual: bool = False
     unit_preactivations: bool = False
 
+    def __post_init__(self) -> None:
+        for role in ("hidden", "output", "bias", "output_bias", "embedding"):
+            found: Any = getattr(self, role)
+            if not isinstance(found, Rule):
+                raise OptionError(
+                    f"the start {self.name}: {role} is a Rule, Rule('normal', 0.01) say; "
+                    f"found {found!r}"
+                )
+
     def __call__(self, network: Any, key: Any, contexts: Any = None) -> "Mapping[str, Any]":
         """Parameters for a network: float32 arrays by name, from a JAX random key.
 
@@ -109,9 +138,16 @@ class Scheme:
         the others do without. Raises OptionError where they are missing, or the network's
         activation does not let the scheme have its way.
         """
+        import jax
+
         from fanin.starts.data_driven import scale_to_unit
         from fanin.starts.draw import draw
 
+        if not (isinstance(key, jax.Array) and (key.ndim == 0 or key.dtype == "uint32")):
+            raise OptionError(
+                f"the start {self.name} draws from a JAX random key; found {key!r}. "
+                "jax.random.key(0) would do"
+            )
         parameters = draw(self, network, key)
         if not self.unit_preactivations:
             return parameters

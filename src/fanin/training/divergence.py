@@ -7,7 +7,7 @@ from jaxtyping import Integer
 
 from fanin.autograd import evaluate
 from fanin.errors import FaninError
-from fanin.networks import Network, Parameters, as_values
+from fanin.networks import Network, Parameters, Statistics, as_values
 from fanin.training.record import TrainingState
 
 
@@ -15,7 +15,7 @@ class Diverged(FaninError):
     """A loss, a parameter or what the optimiser remembers is no longer finite.
 
     `step` is the step in which it happened, `place` where in the network it began, `state` the
-    last state before it.
+    last state before it; of a dev loss, the state that gave it.
     """
 
     def __init__(self, step: int, place: str, lr: float, state: TrainingState) -> None:
@@ -33,15 +33,19 @@ def first_not_finite(
     parameters: Parameters,
     contexts: Integer[Any, "batch block"],
     targets: Integer[Any, " batch"],
+    statistics: Statistics | None = None,
 ) -> str:
-    """Where the first number that is not finite arises in a step, in the order of computation."""
+    """Where the first number that is not finite arises in a step, in the order of computation.
+
+    With running `statistics` it is the pass of an evaluation, by them, not by the batch's own.
+    """
     # In the order of the network: that of the dictionary is the alphabet's, after a compiled step.
     parameters = {declared.name: parameters[declared.name] for declared in network.parameters}
     for name, array in parameters.items():
         if not np.isfinite(array).all():
             return f"the parameter {name} was not finite before it"
     values = as_values(parameters)
-    logits, run = network.run(values, contexts)
+    logits, run = network.run(values, contexts, statistics)
     loss = logits.softmax_cross_entropy(targets)
     evaluation = evaluate(loss)
     for name, node in run.outputs.items():

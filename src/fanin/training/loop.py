@@ -11,11 +11,11 @@ import numpy as np
 from jax import Array
 from jaxtyping import Integer
 
-from fanin.corpus import Corpus
+from fanin.corpus import Corpus, Examples
 from fanin.errors import ShapeError
 from fanin.networks import Network, Parameters, initial_statistics
 from fanin.training.divergence import Diverged, first_not_finite
-from fanin.training.evaluation import Blocks, mean_loss
+from fanin.training.evaluation import BLOCK, Blocks, mean_loss
 from fanin.training.options import TrainingOptions
 from fanin.training.record import Progress, TrainingState
 from fanin.training.step import draw_examples, steps_at_once, train_steps
@@ -73,6 +73,8 @@ def train(
     def record(now: dict[str, Any], losses: list[np.ndarray], evaluate: bool) -> Progress:
         state = _state(now)
         loss = mean_loss(network, state.parameters, dev, state.statistics) if evaluate else None
+        if loss is not None and len(corpus.dev) and not np.isfinite(loss):
+            raise _dev_divergence(network, corpus, options, state)
         batch_losses = np.concatenate([*losses, np.zeros(0, np.float32)])
         return Progress(state.step, batch_losses, loss, time.perf_counter() - began, state)
 
@@ -145,6 +147,27 @@ def _state(now: dict[str, Any]) -> TrainingState:
 def batch_key(seed: int) -> Array:
     """The key from which the mini-batches of a run with this seed are drawn."""
     return jax.random.fold_in(jax.random.key(seed), BATCH_STREAM)
+
+
+def _dev_divergence(
+    network: Network, corpus: Corpus, options: TrainingOptions, state: TrainingState
+) -> Diverged:
+    """For batch losses that are finite, and a dev loss that is not."""
+    blocks = [slice(first, first + BLOCK) for first in range(0, len(corpus.dev), BLOCK)]
+    contexts, targets = corpus.dev.contexts[blocks[-1]], corpus.dev.targets[blocks[-1]]
+    for block in blocks:
+        examples = Examples(corpus.dev.contexts[block], corpus.dev.targets[block])
+        if not np.isfinite(mean_loss(network, state.parameters, examples, state.statistics)):
+            contexts, targets = examples.contexts, examples.targets
+            break
+    place = first_not_finite(
+        network,
+        state.parameters,
+        contexts.astype(np.int32),
+        targets.astype(np.int32),
+        state.statistics or None,
+    )
+    return Diverged(state.step, f"its dev loss is not finite; {place}", options.rate, state)
 
 
 def _divergence(

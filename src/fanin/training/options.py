@@ -49,9 +49,13 @@ class TrainingOptions:
             number: Any = getattr(self, name)
             if number is None and name == "eval_every":
                 continue
-            if not isinstance(number, int) or not least <= number <= most:
+            if (
+                isinstance(number, bool)
+                or not isinstance(number, int)
+                or not least <= number <= most
+            ):
                 raise OptionError(
-                    f"{name} must be from {least} to {most}, a whole number; found {number}"
+                    f"{name} must be from {least:,} to {most:,}, a whole number; found {number!r}"
                 )
         for name, known in (
             ("schedule", get_args(Schedule)),
@@ -70,7 +74,7 @@ class TrainingOptions:
             )
         if self.warm_up > self.steps > 0:
             raise OptionError(
-                f"warm_up must end within the {self.steps} steps; found {self.warm_up}"
+                f"warm_up must end within the {self.steps:,} steps; found {self.warm_up:,}"
             )
         if not 0 <= self.momentum < 1:
             raise OptionError(f"momentum must be from 0 to below 1; found {self.momentum}")
