@@ -159,5 +159,5 @@ def test_the_nearest_name_is_suggested(asked, meant):
 
 
 def test_a_name_near_to_none_gets_the_list():
-    with pytest.raises(OptionError, match=r"'qqq' is not known; There are fanin, normal, .* lsuv"):
+    with pytest.raises(OptionError, match=r"'qqq' is not known\. There are fanin, normal, .* lsuv"):
         find_start("qqq")

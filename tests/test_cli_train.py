@@ -9,11 +9,13 @@ from typing import get_args
 
 import pytest
 
+import fanin.sampling
 import fanin.trainer
 from fanin.cli import FAULT, MENDABLE, main
 from fanin.cli.train import Schedule
 from fanin.errors import FaninError
 from fanin.model_file import load_model
+from fanin.sampling import NoWordsToDraw
 from fanin.training import options as training_options
 
 NAMES = [a + b for a in "abcdefghjk" for b in ("ann", "lo", "rie", "sé")]
@@ -232,3 +234,24 @@ def test_names_of_files_that_are_no_unicode(folder, capsysbinary):
 def test_choices_are_those_of_the_library():
     assert get_args(Schedule) == get_args(training_options.Schedule)
     assert issubclass(training_options.OptionError, FaninError)
+
+
+def test_a_run_keeps_its_losses_where_no_word_can_be_drawn(folder, capsys, monkeypatch):
+    def refuse(*arguments, **named):
+        raise NoWordsToDraw("the model's logits are not finite")
+
+    monkeypatch.setattr(fanin.sampling, "new_words", refuse)
+    arguments = ["train", "words.txt", "--hidden", "4", "--steps", "20", "--quiet", "--json"]
+    assert main([*arguments, "--out", "m.safetensors"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["names"] == []
+    assert report["dev_loss"] > 0
+    assert report["options"]["words"] == "words.txt"
+    assert "logits are not finite" in err
+
+
+@pytest.mark.parametrize("option", ["--steps", "--block", "--batch", "--eval-every", "--seed"])
+def test_whole_numbers_are_not_rounded(folder, capsys, option):
+    message = refused(capsys, "train", "words.txt", option, "1.5")
+    assert f"Invalid value for {option}: '1.5' is no whole number. See" in message

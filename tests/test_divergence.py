@@ -120,3 +120,11 @@ def test_a_parameter_lost_long_before_a_loss_is_found_at_its_own_step(corpus):
     with pytest.raises(Diverged, match=f"step {step}: the update overflowed while all") as error:
         list(train(network, {"output.weight": jnp.asarray(table)}, corpus, options))
     assert np.isfinite(error.value.state.parameters["output.weight"]).all()
+
+
+def test_a_dev_loss_that_is_not_finite_stops_a_run_with_finite_batch_losses(corpus):
+    network = CharacterMLP(27, embedding=4, hidden=(12,))
+    start = find_start("normal")(network, jax.random.key(0))
+    options = TrainingOptions(steps=40, batch=8, lr=1e36, eval_every=1)
+    with pytest.raises(Diverged, match=r"seen in the dev loss\)\. Try a lower"):
+        list(train(network, start, corpus, options))

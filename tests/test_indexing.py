@@ -152,3 +152,17 @@ def test_the_gradient_from_above_reaches_the_logits():
     np.testing.assert_allclose(logits.grad, -3 * alone, rtol=1e-6)
     loss.backward(0.0)
     assert not np.any(logits.grad)
+
+
+@pytest.mark.parametrize("as_indices", [list, np.asarray, lambda i: Value(i)])
+def test_concrete_indices_are_checked_inside_a_trace_too(as_indices):
+    def row(table):
+        return Value(table).gather(as_indices([0, 7])).forward().data
+
+    with pytest.raises(IndexRangeError, match="gather: the index 7 is outside 0 to 2"):
+        jax.jit(row)(np.zeros((3, 2), np.float32))
+
+
+def test_no_index_at_all():
+    with pytest.raises(TypeError, match="gather: found no index"):
+        Value(np.zeros((3, 2), np.float32)).gather([])

@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from fanin.autograd import Value, evaluate
 from fanin.autograd.value import OPERATIONS
+from fanin.errors import ShapeError
 
 EXAMPLES = 6
 DIFFERENCE = 1e-6
@@ -312,3 +313,11 @@ def test_half_precision_in_half_precision_out():
             np.testing.assert_allclose(
                 np.float32(leaf.grad), expected.grad, rtol=tolerance, atol=tolerance
             )
+
+
+@pytest.mark.parametrize(
+    "sizes", [(0, -1), (2.0, 3), ("x",), (lambda shape: 1.5,), (lambda shape: "6",), (-1, -1)]
+)
+def test_shapes_that_cannot_be_are_named(sizes):
+    with pytest.raises(ShapeError, match=r"^reshape: cannot take .*\[2, 3\]"):
+        Value(np.zeros((2, 3), np.float32)).reshape(*sizes)

@@ -90,7 +90,7 @@ def test_the_name_with_its_options_gives_the_scheme_again(base, chosen):
     ("name", "message"),
     [
         ("fanin:gian=1", r"start fanin: the option 'gian' is not known; did you mean gain\? There"),
-        ("fanin:qqq=1", r"the option 'qqq' is not known; There are mode, gain, output, bias, "),
+        ("fanin:qqq=1", r"the option 'qqq' is not known. There are mode, gain, output, bias, "),
         ("fanin:", r"the option '' is not known"),
         ("fanin:gain", r"the option gain has no value; it takes a number from 0 up, or forward"),
         ("fanin:gain=", r"the option gain has no value"),

@@ -13,6 +13,7 @@ import pytest
 
 from fanin.autograd import evaluate
 from fanin.corpus import Corpus, Vocabulary, Words, build_examples, bundled_names
+from fanin.errors import OptionError
 from fanin.networks import CharacterMLP, as_values
 from fanin.starts import SCHEMES, Rule, find_start
 from fanin.starts.schemes import ZERO
@@ -207,3 +208,25 @@ def test_equal_hidden_units_stay_equal_for_ever(corpus):
     *_, whole = train(SMALL, SCHEMES["fanin"](SMALL, jax.random.key(0)), corpus, OPTIONS)
     assert np.std(whole.state.parameters["hidden.0.weight"], axis=1).min() > 0.05
     assert mean_loss(SMALL, last.state.parameters, corpus.dev) > whole.dev_loss
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"distribution": "norml"}, r"'norml' is not known; did you mean normal\?"),
+        ({"mode": "fan"}, "mode 'fan' is not known"),
+        ({"gain": "x"}, "gain is a number from 0 up, forward or critical; found 'x'"),
+        ({"gain": float("nan")}, "found nan"),
+        ({"gain": -1.0}, "found -1.0"),
+    ],
+)
+def test_rules_that_cannot_be(settings, message):
+    with pytest.raises(OptionError, match=message):
+        replace(find_start("fanin").hidden, **settings)
+
+
+def test_a_scheme_is_made_of_rules_and_draws_from_a_key():
+    with pytest.raises(OptionError, match=r"hidden is a Rule, .*; found 0\.1"):
+        replace(find_start("fanin"), hidden=0.1)
+    with pytest.raises(OptionError, match=r"found 0\. jax\.random\.key\(0\) would do"):
+        find_start("fanin")(CharacterMLP(27), 0)

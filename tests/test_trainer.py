@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fanin.corpus import Corpus, Words
-from fanin.errors import ModelFileError, OptionError, WordsError
+from fanin.errors import FaninError, ModelFileError, OptionError, WordsError
 from fanin.model_file import save_model
 from fanin.networks import CharacterMLP
 from fanin.starts import find_start
@@ -137,3 +137,16 @@ def test_no_steps_give_the_start_itself():
     assert model.steps == 0
     assert model.losses["initial"] == model.losses["dev"]
     assert math.isclose(model.losses["initial"], model.uniform_loss, abs_tol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"words": ["emma"]}, r"words are given as list; Words\.of\(list\)"),
+        ({"hiden": (3,)}, r"'hiden' is not known; did you mean hidden\?"),
+        ({"hidden": 200}, r"hidden is a tuple of sizes, \(200,\) for one layer; found 200"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments, message):
+    with pytest.raises(FaninError, match=message):
+        fit(**arguments)

@@ -350,10 +350,10 @@ def test_statistics_are_needed_where_batches_are_normalised(corpus):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": -1}, "steps must be from 0 to 1000000000, a whole number; found -1"),
+        ({"steps": -1}, "steps must be from 0 to 1,000,000,000, a whole number; found -1"),
         ({"batch": 0}, "batch must be from 1"),
         ({"eval_every": 0}, "eval_every must be from 1"),
-        ({"seed": 2**32}, "seed must be from 0 to 4294967295"),
+        ({"seed": 2**32}, "seed must be from 0 to 4,294,967,295"),
         ({"warm_up": -1}, "warm_up must be from 0"),
         ({"lr": 0.0}, r"lr must be a positive number; found 0\.0"),
         ({"lr": math.inf}, "lr must be a positive number; found inf"),

@@ -1,6 +1,8 @@
 """`Value`: lazy nodes, forward and backward, eagerly and inside JAX's transformations."""
 
+import copy
 import doctest
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec
@@ -688,3 +690,28 @@ def test_the_top_is_known_to_a_module_first_imported_while_tracing():
     jax.jit(importing)(1.0)
     assert found == [True, False]
     assert trace_module.current_trace() == trace_module.AT_TOP
+
+
+def test_a_pullback_that_forgets_an_argument_is_told(own_operations):
+    @Value.operation
+    def half_a_product(a, b):
+        return a * b, lambda above: (above * b,)
+
+    node = Value(2.0).half_a_product(Value(3.0))
+    with pytest.raises(ShapeError, match=r"half_a_product: .* 1 gradients for 2 arguments"):
+        node.backward()
+
+
+def test_a_keyword_is_no_name_of_an_operation():
+    def rule(x):
+        return x, lambda above: above
+
+    rule.__name__ = "class"
+    with pytest.raises(ValueError, match="needs a name to be called by; found class"):
+        Value.operation(rule)
+
+
+@pytest.mark.parametrize("use", [copy.deepcopy, pickle.dumps, np.asarray])
+def test_a_value_is_no_array_and_no_copy(use):
+    with pytest.raises(TypeError, match=r"weight is .* \.data"):
+        use(Value([1.0], name="weight"))

@@ -43,12 +43,30 @@ def test_only_line_endings_end_a_line(tmp_path):
         read_words(written(tmp_path, "emma\nava\x85mia\n".encode()))
 
 
+@pytest.mark.parametrize("invisible", ["\xad", "\u200b", "\u202e", "\u2060"])
+def test_what_nobody_sees_is_refused_by_its_name(tmp_path, invisible):
+    with pytest.raises(
+        WordsError, match=rf"line 2: holds the invisible .* U\+{ord(invisible):04X}, "
+    ):
+        read_words(written(tmp_path, f"emma\na{invisible}va\n".encode()))
+
+
+def test_joiners_are_letters_of_some_scripts():
+    assert Words.of(["\u0645\u06cc\u200c\u062e"]).words
+
+
+def test_a_file_that_is_not_there_gets_the_nearest_name(tmp_path):
+    written(tmp_path, b"emma\n")
+    with pytest.raises(WordsError, match=r"no such file; did you mean .*words\.txt\?"):
+        read_words(tmp_path / "wrods.txt")
+
+
 def test_byte_order_marks_of_joined_files_are_no_symbol(tmp_path):
     path = written(tmp_path, b"emma\n\xef\xbb\xbfemma\n\xef\xbb\xbf\n")
     assert read_words(path).words == ("emma",)
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]))))
 def test_words_from_a_file_are_words_from_python(tmp_path_factory, lines):
     content = "\n".join(lines).encode()
     path = written(tmp_path_factory.mktemp("lists"), content)

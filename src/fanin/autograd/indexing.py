@@ -8,7 +8,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float, Integer, Shaped
 
-from fanin.autograd.arrays import as_array
+from fanin.autograd.arrays import as_array, is_array
 from fanin.autograd.operation import WithPullback
 from fanin.autograd.value import Value
 from fanin.errors import FaninError, ShapeError
@@ -29,7 +29,7 @@ def check_indices(operation: str, indices: Any, size: int) -> Any:
         known = indices.data if indices.made_by is None else None
     else:
         # A list stays concrete inside a trace as NumPy's array, and is checked there too.
-        indices = known = as_array(operation, indices)
+        indices = known = indices if is_array(indices) else as_array(operation, indices)
     if indices.size == 0 and indices.dtype.kind == "f":  # an empty list says no type
         raise TypeError(f"{operation}: found no index; give at least one")
     dtype = indices.dtype

@@ -4,7 +4,6 @@ import math
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from cyclopts import Parameter, Token
@@ -28,15 +27,12 @@ def print_json(schema: str, fields: Mapping[str, Any]) -> None:
 
 
 def whole(kind: object, tokens: Sequence[Token]) -> int:
-    """A whole number of a command line: 200000, 200_000 and 2e5, and never 1.5 rounded."""
+    """A whole number of a command line; 1.5 is none, and is not rounded to one."""
     text = tokens[0].value
     try:
         return int(text)
     except ValueError:
-        with suppress(ValueError):
-            if (number := float(text)).is_integer():
-                return int(number)
-    raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{text!r} is no whole number") from None
 
 
 WHOLE = Parameter(converter=whole, n_tokens=1)

@@ -21,8 +21,6 @@ _UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # What nobody sees: soft hyphens, spaces without width, turns of direction. The joiners U+200C and
 # U+200D are letters' own, in Persian and in emoji.
 _INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069]")
-# Those of every system, and Unicode's own. Not str.splitlines, which takes more for ends of lines.
-_LINE_END = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 _WANTED = "give a text file of one word a line"
 
 
@@ -128,7 +126,8 @@ def _words_in(content: bytes, source: str) -> Words:
         raise WordsError(
             f"{source}, line {line}: is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8"
         ) from None
-    lines = _LINE_END.split(text)
+    # Not str.splitlines, which also splits at characters that end no line in a file.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return _words_of(lines, source, place="line")
 
 

@@ -77,16 +77,16 @@ def find_activation(activation: ActivationLike) -> Callable[[Any], Any]:
     return function
 
 
-@lru_cache(maxsize=64)
 def check_activation(activation: ActivationLike) -> None:
     """Raises OptionError, naming the activation, where it is no function of one array by element.
 
     That is tried on a shape alone, so the function is traced and computes nothing.
     """
-    function = find_activation(activation)
     asked = jax.ShapeDtypeStruct((2, 3), jnp.float32)
     try:
-        given: Any = jax.eval_shape(function, asked)
+        given = _result_of(find_activation(activation), asked.shape)
+    except OptionError:
+        raise
     except Exception as error:  # whatever the user's own function does to a tracer
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise OptionError(
@@ -99,6 +99,11 @@ def check_activation(activation: ActivationLike) -> None:
             f"activation {activation_name(activation)!r} makes {found} of float32[2, 3]; it should "
             "give the same shape, by element"
         )
+
+
+@lru_cache(maxsize=64)
+def _result_of(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
+    return jax.eval_shape(function, jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
 @lru_cache(maxsize=64)  # theory remembers its integrals by the nonlinearity's identity

@@ -54,7 +54,7 @@ def _parts(scheme: "Scheme", layers: Iterable[Any]) -> dict[str, Part]:
             case Linear():
                 part = _linear(scheme, layer.parameters)
             case Activation():
-                part = theory.ActivationLike(nonlinearity_of(layer.activation))
+                part = theory.Activation(nonlinearity_of(layer.activation))
             case Normalise():
                 part = theory.Normalise(layer.kind)
             case Residual():

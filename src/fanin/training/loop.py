@@ -167,7 +167,7 @@ def _dev_divergence(
         targets.astype(np.int32),
         state.statistics or None,
     )
-    return Diverged(state.step, f"its dev loss is not finite; {place}", options.rate, state)
+    return Diverged(state.step, f"{place} (seen in the dev loss)", options.rate, state)
 
 
 def _divergence(
