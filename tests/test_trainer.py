@@ -1,11 +1,13 @@
 import math
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 from fanin.corpus import Corpus, Words
-from fanin.errors import FaninError, ModelFileError, OptionError, WordsError
+from fanin.errors import ModelFileError, OptionError, WordsError
 from fanin.model_file import save_model
 from fanin.networks import CharacterMLP
 from fanin.starts import find_start
@@ -139,14 +141,45 @@ def test_no_steps_give_the_start_itself():
     assert math.isclose(model.losses["initial"], model.uniform_loss, abs_tol=0.05)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"words": ["emma"]}, r"words are given as list; Words\.of\(list\)"),
-        ({"hiden": (3,)}, r"'hiden' is not known; did you mean hidden\?"),
-        ({"hidden": 200}, r"hidden is a tuple of sizes, \(200,\) for one layer; found 200"),
-    ],
-)
-def test_arguments_that_cannot_be(arguments, message):
-    with pytest.raises(FaninError, match=message):
-        fit(**arguments)
+def test_a_setting_that_is_not_known_gets_the_nearest():
+    with pytest.raises(OptionError, match=r"'hiden' is not known; did you mean hidden\?"):
+        fit(hiden=(3,))
+
+
+WRONG_TYPES = """
+from dataclasses import replace
+from fanin import CharacterMLP, FaninError, find_start, fit
+scheme = find_start("fanin")
+for wrong in (
+    lambda: fit(["emma"]),
+    lambda: CharacterMLP(27, hidden=200),
+    lambda: replace(scheme, hidden=0.1),
+    lambda: replace(scheme.hidden, distribution="norml"),
+    lambda: replace(scheme.hidden, mode="fan"),
+    lambda: replace(scheme.hidden, gain="x"),
+):
+    try:
+        wrong()
+    except FaninError as error:
+        print(error)
+"""
+
+
+def test_what_is_of_another_type_is_told():
+    # In a process of its own, since here every call has its types checked.
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG_TYPES], capture_output=True, text=True, check=True
+    )
+    for message, expected in zip(
+        done.stdout.splitlines(),
+        (
+            "words are given as list; Words.of(list)",
+            "hidden is a tuple of sizes, (200,) for one layer; found 200",
+            "the start fanin: hidden is a Rule",
+            "distribution 'norml' is not known; did you mean normal?",
+            "mode 'fan' is not known",
+            "gain is a number from 0 up, forward or critical; found 'x'",
+        ),
+        strict=True,
+    ):
+        assert expected in message
