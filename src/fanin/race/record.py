@@ -93,7 +93,7 @@ class Record:
         # Lines and bytes in one place, so that an interruption finds both or neither raised.
         self._written = (lines, end)
 
-    def append(self, event: Event) -> None:
+    def append(self, event: msgspec.Struct) -> None:
         """Adds a line and hands it to the system: a process that is killed loses none.
 
         Raises RecordError where the disk takes no more; the lines before are whole then.
@@ -161,7 +161,7 @@ def open_record(path: str | Path, opening: Opening) -> tuple[Record, RecordedRac
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be written: {reason(error)}") from None
     try:
-        _lock(descriptor, path)
+        lock(descriptor, path)
         content = path.read_bytes()
         if _cut_in_first_line(content):
             os.ftruncate(descriptor, 0)
@@ -190,7 +190,8 @@ def _cut_in_first_line(content: bytes) -> bool:
     return b"\n" not in content and (content.startswith(head) or head.startswith(content))
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def lock(descriptor: int, path: Path) -> None:
+    """Raises RecordError where another process has the record open for writing."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -225,7 +226,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 120 else f"{text[:120]}…"
 
 
-def _line(number: int, event: Event) -> bytes:
+def _line(number: int, event: msgspec.Struct) -> bytes:
     body = b'{"line":%d,"event":%b' % (number, msgspec.json.encode(event))
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
@@ -273,23 +274,31 @@ def _dropped(content: bytes, whole: int, lines: int, wrong: str, path: str | Pat
     )
 
 
+def whole_event(line: bytes, number: int) -> bytes | None:
+    """The JSON of the event in a line that should be of this number, or None for a damaged one."""
+    found = _LINE.fullmatch(line)
+    if found is None or int(found[2]) != number or int(found[4], 16) != zlib.crc32(found[1]):
+        return None
+    return found[3]
+
+
 class _Schema(msgspec.Struct):
     schema: int = SCHEMA
 
 
 def _event(line: bytes, number: int, path: str | Path) -> Event | None:
     """The event of a line, or None for a damaged one; by its number, one lost or doubled too."""
-    found = _LINE.fullmatch(line)
-    if found is None or int(found[2]) != number or int(found[4], 16) != zlib.crc32(found[1]):
+    content = whole_event(line, number)
+    if content is None:
         return None
     try:
-        schema = msgspec.json.decode(found[3], type=_Schema).schema
+        schema = msgspec.json.decode(content, type=_Schema).schema
         if schema != SCHEMA:
             raise RecordError(
                 f"{path}: is of another version of fanin (schema {schema}; this one reads "
                 f"{SCHEMA}); go on with that version, or begin again elsewhere"
             )
-        return msgspec.json.decode(found[3], type=Event)
+        return msgspec.json.decode(content, type=Event)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(
             f"{path}, line {number}: is whole, but not what fanin writes: {error}"

@@ -42,7 +42,7 @@ def training(program: Program) -> Any:
         )
         return {name: after[name] for name in state}, losses
 
-    return _by_tiles(_side_by_side(one, mapped=2, shared=5), mapped=2, shared=5)
+    return by_tiles(side_by_side(one, mapped=2, shared=5), mapped=2, shared=5)
 
 
 @lru_cache(maxsize=MOST_PROGRAMS)
@@ -58,10 +58,10 @@ def evaluation(program: Program) -> Any:
         # One run after the other: side by side their activations would leave the cache.
         return jax.lax.map(lambda state: one(state, *examples), states)
 
-    return _by_tiles(tile, mapped=1, shared=3)
+    return by_tiles(tile, mapped=1, shared=3)
 
 
-def _side_by_side(function: Any, mapped: int, shared: int) -> Any:
+def side_by_side(function: Any, mapped: int, shared: int) -> Any:
     """The function by `vmap`; of one run alone as it is, which has fewer operations."""
     mapped_function = jax.vmap(function, in_axes=(*[0] * mapped, *[None] * shared))
 
@@ -74,7 +74,7 @@ def _side_by_side(function: Any, mapped: int, shared: int) -> Any:
     return tile
 
 
-def _by_tiles(function: Any, mapped: int, shared: int) -> Any:
+def by_tiles(function: Any, mapped: int, shared: int) -> Any:
     """Compile a function of a tile, for a tile on each device."""
     runs, everywhere = PartitionSpec("runs"), PartitionSpec()
     in_specs = (*[runs] * mapped, *[everywhere] * shared)

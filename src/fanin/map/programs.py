@@ -1,0 +1,110 @@
+"""The compiled programs of a map: a tile of cells on each device, trained or looked at.
+
+As in a race, a tile holds a fixed number of cells and one call does a tile on each device, so that
+a cell's numbers hang on nothing of its company.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from fanin.diagnosis.ends import flat_ends
+from fanin.diagnosis.measurements import cosines, ends
+from fanin.map.deep import DeepNetwork, at, backward, forward, train_step
+from fanin.networks.activations import nonlinearity_of
+from fanin.race.tiles import by_tiles, side_by_side
+
+
+@lru_cache(maxsize=64)
+def draws(network: DeepNetwork, layers: int) -> Any:
+    """(key) to the standard draws that all cells of one width share."""
+    return jax.jit(lambda key: network.draw(key, layers))
+
+
+@lru_cache(maxsize=64)
+def training(network: DeepNetwork) -> Any:
+    """(settings, draws, contexts, targets, dev contexts, dev targets) to three losses by cell.
+
+    Contexts and targets are by step. The losses are of the first batch before its step, the mean
+    over the last tenth of the steps, and that of the dev examples after all, NaN where the cell
+    diverged. With batch normalisation those dev examples are their own batch.
+    """
+
+    def one(
+        cell: Any, draws: Any, contexts: Any, targets: Any, dev_contexts: Any, dev_targets: Any
+    ) -> Float[Array, " 3"]:
+        steps = contexts.shape[0]
+
+        def step(t: Any, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+            parameters, losses = carry
+            after, loss = train_step(
+                network, parameters, contexts[t], targets[t], cell["depth"], cell["lr"]
+            )
+            return after, losses.at[t].set(loss)
+
+        started = network.start(draws, cell["gain"], cell["sigma_b"])
+        parameters, losses = jax.lax.fori_loop(0, steps, step, (started, jnp.zeros(steps)))
+        z, _ = forward(network, parameters, dev_contexts, cell["depth"])
+        last = at(parameters["layers"], cell["depth"] - 1)
+        dev = network.loss(parameters["output"], last, z, dev_targets)
+        return jnp.stack([losses[0], losses[-max(1, steps // 10) :].mean(), dev])
+
+    return by_tiles(side_by_side(one, mapped=1, shared=5), mapped=1, shared=5)
+
+
+@lru_cache(maxsize=64)
+def looking(network: DeepNetwork) -> Any:
+    """(settings, draws, contexts, targets) to three measures of step 0 by cell.
+
+    They are log10 of the root mean square of the loss's gradient at the first hidden layer's
+    pre-activations over that at the last's, the share of saturated outputs of the last hidden
+    layer, and the mean correlation E[u₁u₂]/q of two examples in its pre-activations.
+    """
+    low, high = flat_ends(nonlinearity_of(network.activation))
+
+    def one(cell: Any, draws: Any, contexts: Any, targets: Any) -> Float[Array, " 3"]:
+        parameters = network.start(draws, cell["gain"], cell["sigma_b"])
+        z, kept = forward(network, parameters, contexts, cell["depth"])
+        layers = parameters["layers"]
+        last = at(layers, cell["depth"] - 1)
+        above = jax.grad(lambda z: network.loss(parameters["output"], last, z, targets))(z)
+
+        def visit(place: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            # Brought to one size in each layer: over sixty of them float32 would not hold it.
+            above, growth = carry
+            layer = at(layers, place)
+            _, pull = jax.vjp(lambda z: network.through(layer, z), at(kept, place))
+            (below,) = pull(above)
+            size = _size(below)
+            return below / size, growth + jnp.log10(size)
+
+        _, growth = backward(cell["depth"], visit, (above / _size(above), jnp.zeros(())))
+        activated = network.activate(last, z)
+        beyond = ends(z, activated, low, high)
+        flat = (beyond.low.sum() + beyond.high.sum()) / z.size
+        alike = cosines(z)
+        correlation = (alike.examples * alike.mean - 1) / (alike.examples - 1)
+        finite = jnp.isfinite(z).all()
+        return jnp.where(finite, jnp.stack([growth, flat, correlation]), jnp.nan)
+
+    return by_tiles(side_by_side(one, mapped=1, shared=3), mapped=1, shared=3)
+
+
+def _size(x: Array) -> Array:
+    largest = jnp.abs(x).max()
+    return largest * jnp.sqrt(jnp.square(x / largest).mean())
+
+
+def settings_of(cells: Any) -> dict[str, np.ndarray]:
+    """What the programs take of each cell."""
+    return {
+        "gain": np.array([cell.gain for cell in cells], np.float32),
+        "sigma_b": np.array([cell.sigma_b for cell in cells], np.float32),
+        "lr": np.array([cell.lr for cell in cells], np.float32),
+        "depth": np.array([cell.depth for cell in cells], np.int32),
+    }

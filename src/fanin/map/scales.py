@@ -1,0 +1,63 @@
+"""The depth scales of mean-field theory at the cells of a map."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from fanin.map.plan import Cell, Map
+from fanin.networks.activations import nonlinearity_of
+from fanin.theory import NoTheory, TheoryError, depth_scales, fixed_point
+
+MULTIPLES = (1, 6)
+"""Of a scale, as drawn: in figure 5 of Schoenholz et al. 2017 networks train up to 6 ξ_c."""
+
+
+@final
+@dataclass(frozen=True)
+class Scales:
+    """ξ_c and ξ_∇ = 1/|log χ| in layers, by row and column; NaN where theory says nothing."""
+
+    xi_c: Float[np.ndarray, "rows columns"]
+    xi_grad: Float[np.ndarray, "rows columns"]
+
+
+def scales(plan: Map) -> Scales | NoTheory:
+    """Theory's depth scales at each cell of the map, for networks without sums and normalisation.
+
+    Schoenholz et al. 2017, equations 9 and 19; at a critical gain they are infinite.
+    """
+    if plan.residual or plan.normalisation is not None:
+        what = "residual sums" if plan.residual else "normalisation"
+        return NoTheory(f"the depth scales are those of plain layers, without {what}")
+    rows, columns = plan.shape
+    found = np.array(
+        [
+            [of_cell(plan.activation, plan.at(row, column)) for column in range(columns)]
+            for row in range(rows)
+        ]
+    )
+    return Scales(found[..., 0], found[..., 1])
+
+
+def of_cell(activation: str, cell: Cell) -> tuple[float, float]:
+    """ξ_c and ξ_∇ of one cell."""
+    return _scales(activation, cell.gain, cell.sigma_b)
+
+
+@lru_cache(maxsize=100_000)
+def _scales(activation: str, gain: float, sigma_b: float) -> tuple[float, float]:
+    nonlinearity = nonlinearity_of(activation)
+    try:
+        settled = fixed_point(nonlinearity, gain**2, sigma_b**2)
+        if isinstance(settled, NoTheory) or settled.stability == "unstable":
+            return math.nan, math.nan
+        chi = settled.chi
+        by_gradient = math.inf if chi == 1.0 else 0.0 if chi == 0.0 else 1 / abs(math.log(chi))
+        pair = depth_scales(nonlinearity, gain**2, sigma_b**2)
+    except TheoryError:
+        return math.nan, math.nan
+    return (math.nan if isinstance(pair, NoTheory) else pair.xi_c), by_gradient
