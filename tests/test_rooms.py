@@ -28,6 +28,7 @@ FLOORS = (
     ("diagnosis",),
     ("torch",),
     ("race",),
+    ("map",),
     ("pictures",),
     ("lab",),
     ("cli",),

@@ -63,6 +63,11 @@ _RACE_EXAMPLE = """Example:
   fanin race --start fanin --start kaiming-normal:gain=1 --html race.html
   fanin race words.txt --axis lr=0.03,0.1,0.3 --seeds 16 --out folder
 """
+_MAP_EXAMPLE = """Example:
+
+  fanin map --x gain=0.2:4:20 --y depth=1:60:20 --plot map.svg --out folder
+  fanin map --measure gradient-ratio --activation gelu --plot gradients.png
+"""
 _DIAGNOSE_EXAMPLE = """Example:
 
   fanin diagnose --start normal --html report.html
@@ -100,6 +105,7 @@ app.command("fanin.cli.diff:diff", name="diff", help_prologue=_DIFF_EXAMPLE)
 app.command("fanin.cli.gain:gain", name="gain", help_prologue=_GAIN_EXAMPLE)
 app.command("fanin.cli.starts:starts", name="starts", help_prologue=_STARTS_EXAMPLE)
 app.command("fanin.cli.race:race", name="race", help_prologue=_RACE_EXAMPLE)
+app.command("fanin.cli.map:map_", name="map", help_prologue=_MAP_EXAMPLE)
 app.command("fanin.cli.lab:lab", name="lab", help_prologue=_LAB_EXAMPLE)
 app.register_install_completion_command(
     help="Install completion for the shell in use (bash, zsh, fish)."

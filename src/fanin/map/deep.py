@@ -176,9 +176,12 @@ def train_step(
     if network.normalisation is not None:
         layers = put(layers, down(last, last_gradient), depth - 1)
 
+    # Read from one stack and written to another: in one alone XLA would copy it at every layer.
+    before = layers
+
     def visit(place: Any, carry: tuple[Array, Pytree]) -> tuple[Array, Pytree]:
         above, layers = carry
-        layer = at(layers, place)
+        layer = at(before, place)
         _, pull = jax.vjp(network.through, layer, at(kept, place))
         gradient, below = pull(above)
         return below, put(layers, down(layer, gradient), place)

@@ -166,7 +166,9 @@ class MapResults:
         theory = self.scales
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([self.plan.x.name, self.plan.y.name, "value", *self.names, "xi_c", "xi_grad"])
+        writer.writerow(
+            [self.plan.x.name, self.plan.y.name, "value", *self.names, "xi_c", "xi_grad"]
+        )
         for row, column in np.argwhere(self.done).tolist():
             both = (
                 ("", "")
