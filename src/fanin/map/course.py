@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fanin.map.order import levels
 from fanin.map.plan import Map
 from fanin.map.programs import draws, looking, settings_of, training
 from fanin.map.record import MapCell, MapOpening, open_map_record
-from fanin.race.devices import tile_width, use_all_cores
+from fanin.race.devices import everywhere, tile_width, use_all_cores
 from fanin.race.machine import this_machine
 from fanin.race.record import folder_for
 
@@ -71,7 +70,7 @@ def _cells(plan: Map, through: set[tuple[int, int]]) -> Iterator[MapCell]:
         for width, group in groupby(missing, key=lambda place: shape(place)[0]):
             network, members = plan.network(width), list(group)
             if drawn[0] != width:
-                drawn = width, draws(network, layers)(key)
+                drawn = width, jax.device_put(draws(network, layers)(key), everywhere())
             for first in range(0, len(members), places):
                 wave = members[first : first + places]
                 cells = [plan.at(*place) for place in wave]
@@ -101,4 +100,4 @@ def _inputs(plan: Map) -> tuple[Any, ...]:
 
 
 def _whole(indices: np.ndarray) -> Any:
-    return jnp.asarray(indices.astype(np.int32))
+    return jax.device_put(indices.astype(np.int32), everywhere())

@@ -4,6 +4,7 @@ As in a race, a tile holds a fixed number of cells and one call does a tile on e
 a cell's numbers hang on nothing of its company.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,8 @@ from fanin.diagnosis.ends import flat_ends
 from fanin.diagnosis.measurements import cosines, ends
 from fanin.map.deep import DeepNetwork, at, backward, forward, train_step
 from fanin.networks.activations import nonlinearity_of
+from fanin.map.plan import Cell
+from fanin.race.devices import by_runs
 from fanin.race.tiles import by_tiles, side_by_side
 
 
@@ -40,15 +43,22 @@ def training(network: DeepNetwork) -> Any:
     ) -> Float[Array, " 3"]:
         steps = contexts.shape[0]
 
-        def step(t: Any, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-            parameters, losses = carry
-            after, loss = train_step(
-                network, parameters, contexts[t], targets[t], cell["depth"], cell["lr"]
+        def goes_on(carry: tuple[Any, Any, Array, Any]) -> Any:
+            t, _, losses, _ = carry
+            # A cell whose loss is no number any more has said what it has to say.
+            return (t < steps) & ((t == 0) | jnp.isfinite(losses[t - 1]))
+
+        def step(carry: tuple[Any, Any, Array, Any]) -> tuple[Any, Any, Array, Any]:
+            t, parameters, losses, gradients = carry
+            parameters, gradients, loss = train_step(
+                network, parameters, gradients, contexts[t], targets[t], cell["depth"], cell["lr"]
             )
-            return after, losses.at[t].set(loss)
+            return t + 1, parameters, losses.at[t].set(loss), gradients
 
         started = network.start(draws, cell["gain"], cell["sigma_b"])
-        parameters, losses = jax.lax.fori_loop(0, steps, step, (started, jnp.zeros(steps)))
+        room = jax.tree.map(jnp.zeros_like, started["layers"])
+        losses = jnp.full(steps, jnp.nan)
+        _, parameters, losses, _ = jax.lax.while_loop(goes_on, step, (0, started, losses, room))
         z, _ = forward(network, parameters, dev_contexts, cell["depth"])
         last = at(parameters["layers"], cell["depth"] - 1)
         dev = network.loss(parameters["output"], last, z, dev_targets)
@@ -100,11 +110,12 @@ def _size(x: Array) -> Array:
     return largest * jnp.sqrt(jnp.square(x / largest).mean())
 
 
-def settings_of(cells: Any) -> dict[str, np.ndarray]:
-    """What the programs take of each cell."""
-    return {
+def settings_of(cells: Sequence[Cell]) -> Any:
+    """What the programs take of each cell, on the devices."""
+    settings = {
         "gain": np.array([cell.gain for cell in cells], np.float32),
         "sigma_b": np.array([cell.sigma_b for cell in cells], np.float32),
         "lr": np.array([cell.lr for cell in cells], np.float32),
         "depth": np.array([cell.depth for cell in cells], np.int32),
     }
+    return jax.device_put(settings, by_runs())

@@ -189,7 +189,9 @@ class MapResults:
     def to_npz(self) -> bytes:
         """The grids as NumPy's archive: x, y, value, the three numbers and theory's scales."""
         theory = self.scales
-        grids = {name.replace("-", "_"): self.numbers[..., i] for i, name in enumerate(self.names)}
+        grids: dict[str, Any] = {
+            name.replace("-", "_"): self.numbers[..., i] for i, name in enumerate(self.names)
+        }
         if not isinstance(theory, NoTheory):
             grids |= {"xi_c": theory.xi_c, "xi_grad": theory.xi_grad}
         file = io.BytesIO()

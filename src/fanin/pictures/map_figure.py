@@ -1,5 +1,7 @@
 """A map drawn: its cells as colours, where half is learnt, and theory's depth scales over it."""
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -17,7 +19,7 @@ _COLOURS = {
     "correlation": "viridis",
 }
 _CONSTANT = {"xi_c": ("#56b4e9", "ξ_c"), "xi_grad": ("#009e73", "ξ_∇")}
-_STYLES = {1: ":", 6: "--"}
+_STYLES: dict[int, Literal[":", "--"]] = {1: ":", 6: "--"}
 _LABELS = {"gain": "gain", "sigma_w": "σ_w", "sigma_b": "σ_b", "lr": "learning rate"}
 
 
@@ -56,8 +58,9 @@ def map_figure(results: MapResults) -> Figure:
             ncols=3,
         )
     axes.set_title(title(results), fontsize=9, color=BLACK, loc="left")
-    axes.set_xlim(_edges(plan.x)[[0, -1]])
-    axes.set_ylim(_edges(plan.y)[[0, -1]])
+    for axis, limits in ((plan.x, axes.set_xlim), (plan.y, axes.set_ylim)):
+        edges = _edges(axis)
+        limits(float(edges[0]), float(edges[-1]))
     return figure
 
 
@@ -110,8 +113,8 @@ def _boundary(axes: Axes, results: MapResults) -> list[Line2D]:
     shown = results.values
     if not ((shown > 0.5).any() and (shown < 0.5).any()):
         return []
-    style = {"colors": "white", "linewidths": 1.6}
-    axes.contour(plan.x.values, plan.y.values, shown, levels=[0.5], **style)
+    values = plan.x.values, plan.y.values
+    axes.contour(*values, shown, levels=[0.5], colors="white", linewidths=1.6)
     return [Line2D([], [], color=GREY, linewidth=1.6, label="half is learnt (white)")]
 
 
