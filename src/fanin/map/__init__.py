@@ -5,7 +5,7 @@ from fanin.map.course import explore
 from fanin.map.plan import MEASURES, Cell, Map
 from fanin.map.record import MapCell
 from fanin.map.results import Agreement, BoundaryPoint, MapResults
-from fanin.map.scales import MULTIPLES, Scales, scales
+from fanin.map.scales import MULTIPLES, Scales, between, scales
 
 __all__ = [
     "AXES",
@@ -19,6 +19,7 @@ __all__ = [
     "MapCell",
     "MapResults",
     "Scales",
+    "between",
     "explore",
     "read_axis",
     "scales",

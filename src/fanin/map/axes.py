@@ -22,7 +22,7 @@ AXES = {
 WHOLE = ("depth", "width")
 """Axes that take whole numbers."""
 
-MOST_VALUES = 1_000
+MOST_VALUES = 10_000
 _POSITIVE = ("gain", "sigma_w", "lr")
 
 

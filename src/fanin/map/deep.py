@@ -175,9 +175,11 @@ def train_step(
     z, kept = forward(network, parameters, contexts, depth)
     layers = parameters["layers"]
     last = at(layers, depth - 1)
-    loss, pull = jax.vjp(
-        lambda *parts: network.loss(*parts, targets), parameters["output"], last, z
-    )
+
+    def loss_from(output: Pytree, layer: Pytree, z: Array) -> Array:
+        return network.loss(output, layer, z, targets)
+
+    loss, pull = jax.vjp(loss_from, parameters["output"], last, z)
     output_gradient, last_gradient, above = pull(jnp.ones_like(loss))
 
     def visit(place: Any, carry: tuple[Array, Pytree]) -> tuple[Array, Pytree]:
@@ -196,9 +198,11 @@ def train_step(
         lambda place, layers: put(layers, down(at(layers, place), at(gradients, place)), place),
         layers,
     )
-    _, pull = jax.vjp(
-        lambda *parts: network.first(*parts, contexts), parameters["embedding"], parameters["first"]
-    )
+
+    def first_from(embedding: Array, first: Pytree) -> Array:
+        return network.first(embedding, first, contexts)
+
+    _, pull = jax.vjp(first_from, parameters["embedding"], parameters["first"])
     embedding_gradient, first_gradient = pull(above)
     after = {
         "embedding": down(parameters["embedding"], embedding_gradient),

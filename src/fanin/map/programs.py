@@ -17,8 +17,8 @@ from jaxtyping import Float
 from fanin.diagnosis.ends import flat_ends
 from fanin.diagnosis.measurements import cosines, ends
 from fanin.map.deep import DeepNetwork, at, backward, forward, train_step
-from fanin.networks.activations import nonlinearity_of
 from fanin.map.plan import Cell
+from fanin.networks.activations import nonlinearity_of
 from fanin.race.devices import by_runs
 from fanin.race.tiles import by_tiles, side_by_side
 

@@ -1,13 +1,14 @@
 """The depth scales of mean-field theory at the cells of a map."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import final
 
 import numpy as np
 from jaxtyping import Float
 
+from fanin.map.axes import WHOLE, MapAxis
 from fanin.map.plan import Cell, Map
 from fanin.networks.activations import nonlinearity_of
 from fanin.theory import NoTheory, TheoryError, depth_scales, fixed_point
@@ -41,6 +42,19 @@ def scales(plan: Map) -> Scales | NoTheory:
         ]
     )
     return Scales(found[..., 0], found[..., 1])
+
+
+def between(plan: Map, times: int = 6) -> Map:
+    """The map with so many more values along its axes of real numbers, to draw lines by."""
+
+    def finer(axis: MapAxis) -> MapAxis:
+        if axis.name in WHOLE or axis.name == "lr":
+            return axis
+        places = np.linspace(0, len(axis.values) - 1, (len(axis.values) - 1) * times + 1)
+        values = np.interp(places, np.arange(len(axis.values)), axis.values)
+        return replace(axis, values=tuple(values.tolist()))
+
+    return replace(plan, x=finer(plan.x), y=finer(plan.y))
 
 
 def of_cell(activation: str, cell: Cell) -> tuple[float, float]:

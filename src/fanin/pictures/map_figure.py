@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.map import MEASURES, MULTIPLES, Map, MapAxis, MapResults
+from fanin.map import MEASURES, MULTIPLES, Map, MapAxis, MapResults, between, scales
 from fanin.pictures.figures import BLACK, GREY, new_figure
 from fanin.theory import NoTheory
 
@@ -18,7 +18,7 @@ _COLOURS = {
     "saturation": "viridis",
     "correlation": "viridis",
 }
-_CONSTANT = {"xi_c": ("#56b4e9", "ξ_c"), "xi_grad": ("#009e73", "ξ_∇")}
+_SCALES = {"xi_c": ("#56b4e9", "ξ_c"), "xi_grad": ("#009e73", "ξ_∇")}
 _STYLES: dict[int, Literal[":", "--"]] = {1: ":", 6: "--"}
 _LABELS = {"gain": "gain", "sigma_w": "σ_w", "sigma_b": "σ_b", "lr": "learning rate"}
 
@@ -55,7 +55,7 @@ def map_figure(results: MapResults) -> Figure:
             labelcolor=BLACK,
             fontsize=9,
             loc="outside lower center",
-            ncols=3,
+            ncols=3 if len(handles) == 5 else 2,
         )
     axes.set_title(title(results), fontsize=9, color=BLACK, loc="left")
     for axis, limits in ((plan.x, axes.set_xlim), (plan.y, axes.set_ylim)):
@@ -120,13 +120,15 @@ def _boundary(axes: Axes, results: MapResults) -> list[Line2D]:
 
 def _theory(axes: Axes, results: MapResults) -> list[Line2D]:
     """Where the depth is 1 or 6 times a scale, on whatever axes."""
-    plan, theory = results.plan, results.scales
-    if isinstance(theory, NoTheory) or min(plan.shape) < 2:
+    if isinstance(results.scales, NoTheory) or min(results.plan.shape) < 2:
         return []
+    plan = between(results.plan)
+    theory = scales(plan)
+    assert not isinstance(theory, NoTheory)
     rows, columns = plan.shape
     depths = np.array([[plan.at(r, c).depth for c in range(columns)] for r in range(rows)])
     handles: list[Line2D] = []
-    for name, (colour, label) in _CONSTANT.items():
+    for name, (colour, label) in _SCALES.items():
         xi = getattr(theory, name)
         # log(ξ / depth) is smooth where the scale runs through infinity, once it is capped.
         with np.errstate(divide="ignore", invalid="ignore"):

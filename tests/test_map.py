@@ -1,0 +1,248 @@
+"""The map of trainability: its cells, its record, and what theory says beside it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fanin.corpus import Corpus, Words
+from fanin.errors import OptionError
+from fanin.map import (
+    Cell,
+    Map,
+    MapAxis,
+    MapCell,
+    MapResults,
+    explore,
+    read_axis,
+    scales,
+)
+from fanin.map.deep import DeepNetwork, train_step
+from fanin.map.order import levels
+from fanin.networks import CharacterMLP
+from fanin.race.record import RecordError
+from fanin.theory import NoTheory, depth_scales, find_nonlinearity
+from fanin.training.step import loss_and_gradient
+
+NAMES = tuple(a + b + c for a in "abdefgk" for b in "aeio" for c in ("n", "lo", "rie"))
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return Corpus.of(Words(NAMES, "names", 0), block=2)
+
+
+@pytest.fixture(scope="module")
+def plan(corpus):
+    return Map(
+        read_axis("gain=0.5:2.5:3"),
+        read_axis("depth=1:4:3"),
+        corpus,
+        Cell(width=6),
+        embedding=3,
+        steps=12,
+        batch=8,
+    )
+
+
+@pytest.fixture(scope="module")
+def cells(plan):
+    return list(explore(plan))
+
+
+def test_an_axis_is_start_stop_count_and_perhaps_log():
+    assert read_axis("gain=0.5:1.5:3").values == (0.5, 1.0, 1.5)
+    assert read_axis("lr=0.01:1:3:log").values == (0.01, 0.1, 1.0)
+    assert read_axis("depth=1:60:40").values[:4] == (1, 3, 4, 6)
+    assert read_axis("sigma_w=1:2:2").setting == "gain"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gian=0.2:4:40", "did you mean gain"),
+        ("gain=0.2:4", "START:STOP:COUNT"),
+        ("gain=4:0.2:3", "start must be below"),
+        ("gain=a:b:3", "are numbers"),
+        ("gain=-1:1:3", "above 0"),
+        ("gain=0:1:3:log", "starts above 0"),
+        ("gain=1:2:3:cubic", "log or linear"),
+        ("depth=1:3:9", "no two may be equal"),
+        ("depth=0:3:4", "from 1"),
+        ("lr=1:inf:4", "below the stop"),
+        ("lr=1:2:1", "count is from 2"),
+    ],
+)
+def test_what_makes_no_axis_is_told(text, message):
+    with pytest.raises(OptionError, match=message):
+        read_axis(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y": MapAxis("sigma_w", (1.0, 2.0))}, "two different"),
+        ({"measure": "saturated"}, "did you mean saturation"),
+        ({"activation": "tanj"}, "did you mean tanh"),
+        ({"batch": 1}, "batch must be 2 or more"),
+        ({"seed": -1}, "a seed is from 0"),
+    ],
+)
+def test_what_makes_no_map_is_told(plan, changes, message):
+    with pytest.raises(OptionError, match=message):
+        dataclasses.replace(plan, **changes)
+
+
+@pytest.mark.parametrize(
+    ("activation", "normalisation", "residual"),
+    [("tanh", None, False), ("gelu", "layer", True), ("relu", "batch", False)],
+)
+def test_a_step_is_that_of_the_network_made_layer_by_layer(
+    corpus, activation, normalisation, residual
+):
+    """The stack with a loop over the depth learns as CharacterMLP does, in a stack of any size."""
+    depth, width = 3, 5
+    network = DeepNetwork(len(corpus.vocabulary), 2, 3, width, activation, normalisation, residual)
+    started = network.start(network.draw(jax.random.key(3), 6), jnp.float32(1.3), jnp.float32(0.2))
+    own = CharacterMLP(
+        len(corpus.vocabulary), 2, 3, (width,) * depth, activation, normalisation, residual
+    )
+
+    def named(p):
+        stack = p["layers"]
+        found = {"embedding.weight": p["embedding"]}
+        for name in ("weight", "bias"):
+            found[f"output.{name}"] = p["output"][name]
+            found[f"hidden.0.{name}"] = p["first"][name]
+            for layer in range(1, depth):
+                found[f"hidden.{layer}.{name}"] = stack[name][layer - 1]
+        # In a residual network the normalisation before a layer bears that layer's name.
+        for layer in range(depth) if normalisation else ():
+            if not residual:
+                name = f"hidden.{layer}"
+            else:
+                name = f"hidden.{layer + 1}" if layer < depth - 1 else "output"
+            found[f"{name}.normalisation.gain"] = stack["gain"][layer]
+            found[f"{name}.normalisation.bias"] = stack["shift"][layer]
+        return {name: found[name] for name in (parameter.name for parameter in own.parameters)}
+
+    contexts = jnp.asarray(corpus.train.contexts[:16].astype(np.int32))
+    targets = jnp.asarray(corpus.train.targets[:16].astype(np.int32))
+    room = jax.tree.map(jnp.zeros_like, started["layers"])
+    after, _, loss = train_step(network, started, room, contexts, targets, 3, 0.5)
+    expected, gradient, _ = loss_and_gradient(own, named(started), contexts, targets)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    for name, value in named(after).items():
+        wanted = named(started)[name] - 0.5 * gradient[name]
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=2e-6, err_msg=name)
+    np.testing.assert_array_equal(after["layers"]["weight"][2:], started["layers"]["weight"][2:])
+
+
+def test_a_map_has_every_cell_once_and_coarse_ones_first():
+    order = list(levels(5, 9))
+    flat = [cell for level in order for cell in level]
+    assert sorted(flat) == [(row, column) for row in range(5) for column in range(9)]
+    assert order[0] == [(0, 0), (0, 4), (0, 8), (4, 0), (4, 4), (4, 8)]
+
+
+def test_a_cells_numbers_are_the_same_in_other_company(plan, cells, corpus):
+    other = dataclasses.replace(
+        plan, x=MapAxis("gain", (1.5, 1.7)), y=MapAxis("depth", (2.0, 4.0, 9.0))
+    )
+    mine = {(plan.at(c.row, c.column)): c.numbers for c in cells}
+    theirs = {(other.at(c.row, c.column)): c.numbers for c in explore(other)}
+    shared = mine.keys() & theirs.keys()
+    assert {cell.depth for cell in shared} == {2, 4}
+    assert all(mine[cell] == theirs[cell] for cell in shared)
+
+
+def test_cells_learn_and_one_that_diverges_is_painted_as_nothing_learnt(plan, cells):
+    results = MapResults(plan)
+    for cell in cells:
+        results.add(cell)
+    assert results.done.all()
+    assert (results.numbers[0, :, 2] < results.numbers[0, :, 0]).all()
+    results.add(MapCell(0, 0, (3.0, None, None)))
+    assert results.values[0, 0] == 0
+    huge = dataclasses.replace(plan, cell=Cell(width=6, lr=1e30), x=MapAxis("gain", (2.0,)))
+    assert [cell.numbers[2] for cell in explore(huge)] == [None] * 3
+
+
+def test_a_map_that_was_stopped_goes_on_and_gives_the_same(plan, cells, tmp_path):
+    first = explore(plan, tmp_path)
+    begun = [next(first) for _ in range(4)]
+    first.close()
+    path = tmp_path / "map.jsonl"
+    # As a kill while the line was written, and one damaged line before it, would leave it.
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[-2] = lines[-2].replace(b'"row":', b'"row" :')
+    path.write_bytes(b"".join(lines) + b'{"line":6,"ev')
+    again = list(explore(plan, tmp_path))
+    assert again[:2] == begun[:2]
+    by_place = {(cell.row, cell.column): cell for cell in again}
+    assert by_place == {(cell.row, cell.column): cell for cell in cells}
+    assert len(again) == len(cells)
+    content = path.read_bytes()
+    assert list(explore(plan, tmp_path)) == again
+    assert path.read_bytes().startswith(content)
+    with pytest.raises(RecordError, match="holds another map: seed was 0, and is now 1"):
+        next(explore(dataclasses.replace(plan, seed=1), tmp_path))
+    path.write_text("something else\n")
+    with pytest.raises(RecordError, match="no record of a map"):
+        next(explore(plan, tmp_path))
+
+
+def test_step_0_is_what_theory_expects(corpus):
+    """At width 100: χ to the power of the layers between, examples that become one or part."""
+    plan = Map(
+        MapAxis("gain", (0.9, 2.5)), MapAxis("depth", (30.0,)), corpus, measure="gradient-ratio"
+    )
+    results = MapResults(plan)
+    for cell in explore(plan):
+        results.add(cell)
+    for column, gain in enumerate(plan.x.values):
+        theory = depth_scales(find_nonlinearity("tanh"), gain**2, plan.cell.sigma_b**2)
+        expected = 29 / 2 * np.log10(theory.chi)
+        assert results.values[0, column] == pytest.approx(expected, rel=0.15)
+    _, saturated, correlation = results.numbers[0].T
+    assert correlation[0] > 0.99
+    assert correlation[1] < 0.3
+    assert saturated[0] == 0
+    assert 0.2 < saturated[1] < 0.6
+
+
+def test_theorys_scales_stand_at_each_cell_or_it_says_why_not(plan):
+    found = scales(plan)
+    theory = depth_scales(find_nonlinearity("tanh"), 1.5**2, plan.cell.sigma_b**2)
+    assert found.xi_c[:, 1].tolist() == [theory.xi_c] * 3
+    assert found.xi_grad[0, 1] == pytest.approx(1 / abs(np.log(theory.chi)))
+    without = scales(dataclasses.replace(plan, residual=True))
+    assert isinstance(without, NoTheory)
+    assert "residual" in without.reason
+
+
+def test_the_boundary_is_found_and_goes_with_theory(corpus):
+    """Painted by hand: a cell learns all down to twice ξ_c, so the correlation is that of equals."""
+    plan = Map(read_axis("gain=0.5:3:6"), read_axis("depth=1:20:20"), corpus)
+    results = MapResults(plan)
+    assert results.boundary() == ()
+    xi = results.scales.xi_c[0]
+    for row, depth in enumerate(plan.y.values):
+        for column in range(6):
+            loss = results.bigram if depth <= 2 * xi[column] else results.blind
+            results.add(MapCell(row, column, (3.3, loss, loss)))
+    points = results.boundary()
+    kinds = {"before": 2 * xi < 1, "beyond": 2 * xi >= 20}
+    for point, scale in zip(points, xi, strict=True):
+        if point.found == "within":
+            assert point.depth == pytest.approx(np.floor(2 * scale) + 0.5)
+    for kind, wanted in kinds.items():
+        assert [point.found == kind for point in points] == wanted.tolist()
+    agreement = results.agreement()["xi_c"]
+    assert agreement.rank > 0.9
+    assert agreement.logarithms > 0.9
+    assert agreement.columns == 6
+    flat = dataclasses.replace(plan, normalisation="layer")
+    assert MapResults(flat).agreement() == {}
