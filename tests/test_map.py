@@ -224,7 +224,7 @@ def test_theorys_scales_stand_at_each_cell_or_it_says_why_not(plan):
 
 
 def test_the_boundary_is_found_and_goes_with_theory(corpus):
-    """Painted by hand: a cell learns all down to twice ξ_c, so the correlation is that of equals."""
+    """Painted by hand: cells learn all down to twice ξ_c and nothing below."""
     plan = Map(read_axis("gain=0.5:3:6"), read_axis("depth=1:20:20"), corpus)
     results = MapResults(plan)
     assert results.boundary() == ()

@@ -134,7 +134,7 @@ def map_(
         *axes,
         corpus,
         cell,
-        measure=measure,  # pyright: ignore[reportArgumentType]  # which the map checks
+        measure=measure,
         activation=activation,
         normalisation=normalisation,
         residual=residual,

@@ -58,7 +58,7 @@ class MapAxis:
         return "gain" if self.name == "sigma_w" else self.name
 
 
-def check_setting(name: str, value: float) -> None:
+def check_setting(name: str, value: float | int) -> None:
     """Raises OptionError for a number that this axis or option cannot be."""
     if not math.isfinite(value):
         raise OptionError(f"{name} must be a number; found {value}")

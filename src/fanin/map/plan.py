@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, final
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -15,8 +15,6 @@ from fanin.map.deep import DeepNetwork
 from fanin.networks.activations import activation_name, find_activation
 from fanin.networks.layers import NormalisationKind
 from fanin.race.devices import tile_width
-
-Measure = Literal["trained", "gradient-ratio", "saturation", "correlation"]
 
 MEASURES: dict[str, str] = {
     "trained": "share learnt of what one symbol of context tells",
@@ -59,7 +57,7 @@ class Map:
     y: MapAxis
     corpus: Corpus
     cell: Cell = Cell()
-    measure: Measure = "trained"
+    measure: str = "trained"
     activation: str = "tanh"
     normalisation: NormalisationKind | None = None
     residual: bool = False
