@@ -66,7 +66,7 @@ def test_the_look_at_annotations_sees_every_form(source, found):
 
 
 def test_words_that_are_no_axes_are_strange():
-    assert strange("batch 3 ... rows #fan_out *fan_in units+1") == ["rows", "*fan_in", "units+1"]
+    assert strange("batch 3 ... lines #fan_out *fan_in units+1") == ["lines", "*fan_in", "units+1"]
 
 
 def test_every_axis_is_explained():
