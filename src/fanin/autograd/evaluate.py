@@ -5,7 +5,7 @@ The walk is pure. It reads a graph as a *program* (what is done, in which order)
 outside one it is compiled once for each program and used again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,9 +27,13 @@ from fanin.errors import ShapeError
 LONGEST_COMPILED = 500
 
 
+Places = tuple[int, ...] | None
+"""Steps of a program whose numbers are wanted; None for all."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Data and gradient of every node below a root.
+    """Data and gradient of every node below a root, or of those that were asked for.
 
     `gradient[node]` is d(root)/d(node), of the node's shape; None for nodes of integers.
     """
@@ -38,28 +42,45 @@ class Evaluation:
     gradient: dict[Value, Array | None]
 
 
-def evaluate(root: Value, *, gradients: bool = True, upstream: Any = None) -> Evaluation:
+def evaluate(
+    root: Value,
+    *,
+    gradients: bool | Collection[Value] = True,
+    upstream: Any = None,
+    data: Collection[Value] | None = None,
+) -> Evaluation:
     """Evaluate every node below `root`; stores nothing.
 
     `upstream` is the gradient that comes from above, of the root's shape; a root of one number
-    does without. `gradients=False` leaves the backward walk out. Raises ValueError where a leaf
-    has no data (naming it); ShapeError where a root of many numbers lacks `upstream` and where
-    data assigned since the graph was built do not fit; IndexRangeError where such indices point
-    outside their range; TraceError where a node holds what is left of a trace that is over.
+    does without. `gradients=False` leaves the backward walk out. `gradients` and `data` may be the
+    nodes of which they are wanted: no memory is taken for those of the others. Raises ValueError
+    where a leaf has no data (naming it), and for a node that is not below `root`; ShapeError where
+    a root of many numbers lacks `upstream` and where data assigned since the graph was built do
+    not fit; IndexRangeError where such indices point outside their range; TraceError where a node
+    holds what is left of a trace that is over.
     """
     upstream = None if upstream is None else as_array("upstream", upstream)
     nodes = topological_order(root)
     program, inputs = read_program(nodes)
     at_top = current_trace() == AT_TOP
+    checked = _with_indices(nodes) if at_top else []
+    every = {node: place for place, node in enumerate(nodes)}
+    data_at = None if data is None else _places(every, root, [*data, *_read_by(checked)])
+    gradients_at = (
+        (None if gradients else ())
+        if isinstance(gradients, bool)
+        else _places(every, root, gradients)
+    )
     if at_top and len(program) <= LONGEST_COMPILED:
-        computed, gradient = _compiled(program, gradients)(inputs, upstream)
+        computed, gradient = _compiled(program, data_at, gradients_at)(inputs, upstream)
     else:
-        computed, gradient = walk(program, inputs, gradients, upstream)
+        computed, gradient = _run(program, data_at, gradients_at, inputs, upstream)
+    known = nodes if data_at is None else [nodes[place] for place in data_at]
     rest = iter(computed)
-    data = {node: node.known_data() if node.made_by is None else next(rest) for node in nodes}
-    if at_top:
-        _check_indices(nodes, data)
-    return Evaluation(data, dict(zip(nodes, gradient, strict=True)) if gradients else {})
+    found = {node: node.known_data() if node.made_by is None else next(rest) for node in known}
+    _check_indices(checked, found)
+    sloped = nodes if gradients_at is None else [nodes[place] for place in gradients_at]
+    return Evaluation(found, dict(zip(sloped, gradient, strict=True)))
 
 
 def walk(
@@ -137,17 +158,56 @@ def _from_above(program: Program, result: Array, upstream: Any) -> Array:
     return jnp.broadcast_to(jnp.asarray(upstream, result.dtype), result.shape)
 
 
-def _check_indices(nodes: Sequence[Value], data: dict[Value, Array]) -> None:
-    # Indices that are nodes may have been assigned or computed since the graph was built.
+def _places(every: dict[Value, int], root: Value, nodes: Collection[Value]) -> tuple[int, ...]:
     for node in nodes:
-        prepare = node.made_by.prepare if node.made_by else None
-        if prepare and not all(is_differentiable(data[p].dtype) for p in node.parents):
-            prepare(*(data[a] if isinstance(a, Value) else a for a in node.arguments))
+        if node not in every:
+            raise ValueError(f"{node.name} is not below {root.name}, which is evaluated")
+    return tuple(sorted({every[node] for node in nodes}))
+
+
+def _with_indices(nodes: Sequence[Value]) -> list[Value]:
+    """The nodes that take indices which are nodes: assigned or computed since it was built."""
+    return [
+        node
+        for node in nodes
+        if node.made_by is not None
+        and node.made_by.prepare
+        and not all(is_differentiable(parent.dtype) for parent in node.parents)
+    ]
+
+
+def _read_by(nodes: Sequence[Value]) -> list[Value]:
+    return [parent for node in nodes for parent in node.parents]
+
+
+def _check_indices(nodes: Sequence[Value], data: dict[Value, Array]) -> None:
+    for node in nodes:
+        assert node.made_by is not None
+        assert node.made_by.prepare is not None
+        node.made_by.prepare(*(data[a] if isinstance(a, Value) else a for a in node.arguments))
+
+
+def _run(
+    program: Program,
+    data_at: Places,
+    gradients_at: Places,
+    inputs: Sequence[Array | np.ndarray],
+    upstream: Any,
+) -> tuple[list[Array], list[Array | None]]:
+    """`walk`, of which only what is wanted is kept."""
+    computed, gradient = walk(program, inputs, gradients_at != (), upstream)
+    if data_at is not None:
+        rest = iter(computed)
+        every = [next(rest) if step.operation else None for step in program]
+        computed = [array for place in data_at if (array := every[place]) is not None]
+    if gradients_at:
+        gradient = [gradient[place] for place in gradients_at]
+    return computed, gradient
 
 
 @lru_cache(maxsize=256)
-def _compiled(program: Program, gradients: bool) -> Any:
+def _compiled(program: Program, data_at: Places, gradients_at: Places) -> Any:
     def run(inputs: list[Array], upstream: Any) -> Any:
-        return walk(program, inputs, gradients, upstream)
+        return _run(program, data_at, gradients_at, inputs, upstream)
 
     return jax.jit(run)

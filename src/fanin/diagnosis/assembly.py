@@ -1,5 +1,6 @@
 """From measured numbers, brought to the host, to the layers of a recording."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log10, sqrt
 from typing import Any
@@ -27,9 +28,8 @@ class ParameterFacts:
     shape: tuple[int, ...]
     role: str
     measures: ParameterMeasures
-    columns: Any = None
-    """the weights as (fan_in, units) where they lie, to be looked at where fingerprints agree"""
-    gradient_columns: Any = None
+    columns: Callable[[], Any] | None = None
+    """gives the weights as (fan_in, units): asked for where fingerprints agree"""
     update: Number = None
     """root mean square of one update; None for that of gradient descent"""
     trainable: bool = True
@@ -209,7 +209,7 @@ def _equal_units(
     weight: ParameterFacts | None, bias: ParameterFacts | None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
     """Groups of units with equal weights, and those among them with equal gradients too."""
-    if weight is None or weight.measures.prints is None:
+    if weight is None or weight.measures.prints is None or weight.columns is None:
         return (), ()
     prints = [np.asarray(weight.measures.prints, np.float64)]
     if bias is not None:
@@ -218,7 +218,7 @@ def _equal_units(
     candidates = summaries.equal_groups(*prints)
     if not candidates:
         return (), ()
-    copies = summaries.exact_groups(candidates, weight.columns)
+    copies = summaries.exact_groups(candidates, weight.columns())
     if weight.measures.gradient_prints is None:
         return copies, ()
     slopes = np.asarray(weight.measures.gradient_prints, np.float64)

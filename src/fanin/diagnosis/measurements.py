@@ -189,9 +189,24 @@ def counts(x: Float[Array, "examples units"]) -> Counts:
     width = xp.where(width > 0, width, xp.ones_like(width))
     place = xp.clip(xp.floor((kept - low) / width), 0, BINS - 1)
     place = xp.where(is_finite, place, -xp.ones_like(place))
-    bins = xp.arange(BINS, dtype=place.dtype, device=_device(x))
-    hits = xp.astype(place[:, None] == bins[None, :], xp.int32)
-    return Counts(low, high, xp.sum(hits, axis=0, dtype=xp.int32))
+    return Counts(low, high, xp.astype(_counted(place), xp.int32))
+
+
+def _counted(place: Float[Array, " nodes"]) -> Float[Array, " bins"]:
+    """How often each bin occurs, by a product: of the place's eights with what is left of it.
+
+    A fourth of the time of a comparison with every bin; float32 counts exactly up to 2²⁴.
+    """
+    xp = array_namespace(place)
+    eights = xp.floor(place / 8)
+    of_eights, of_rest = (
+        xp.astype(
+            digit[None, :] == xp.arange(count, dtype=place.dtype, device=_device(place))[:, None],
+            place.dtype,
+        )
+        for digit, count in ((eights, BINS // 8), (place - 8 * eights, 8))
+    )
+    return xp.reshape(of_eights @ xp.matrix_transpose(of_rest), (BINS,))
 
 
 def cosines(x: Float[Array, "examples units"]) -> Cosines:
@@ -205,8 +220,11 @@ def cosines(x: Float[Array, "examples units"]) -> Cosines:
     unit = scaled / xp.where(length > 0, length, xp.ones_like(length))
     examples = xp.sum(xp.astype(has_one, xp.int32), dtype=xp.int32)
     pairs = xp.astype(xp.where(examples > 0, examples, xp.ones_like(examples)), x.dtype) ** 2
-    every = unit @ xp.matrix_transpose(unit)
-    return Cosines(xp.sum(every) / pairs, xp.sum(every * every) / pairs, examples)
+    # The cosines' sum is that of the directions, squared; and the sum of their squares is the same
+    # for products of the examples as for products of the units, of which there may be fewer.
+    total, other = xp.sum(unit, axis=0), xp.matrix_transpose(unit)
+    every = other @ unit if unit.shape[1] < unit.shape[0] else unit @ other
+    return Cosines(xp.sum(total * total) / pairs, xp.sum(every * every) / pairs, examples)
 
 
 def ends(

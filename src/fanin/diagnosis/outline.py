@@ -40,6 +40,11 @@ class Outline:
     def output(self) -> str:
         return self.after or self.normalised or self.before
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All that it is measured at."""
+        return tuple(name for name in (self.before, self.normalised, self.after) if name)
+
 
 def outline(network: Network) -> tuple[Outline, ...]:
     """The layers of a network in order of execution, each joined with what directly follows it."""

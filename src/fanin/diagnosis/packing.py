@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +18,28 @@ class Packed:
     """A tree of arrays in one vector of float32: counts up to 2²⁴ keep their value."""
 
     vector: Array
-    leaves: tuple[jax.ShapeDtypeStruct, ...]
+    leaves: tuple["Leaf", ...]
     structure: Any
 
     def unpack(self, vector: np.ndarray) -> Any:
-        """The tree, of arrays of their own."""
-        arrays: list[np.ndarray] = []
-        start = 0
-        for leaf in self.leaves:
-            part, start = vector[start : start + leaf.size], start + leaf.size
-            arrays.append(part.reshape(leaf.shape).astype(leaf.dtype))
+        """The tree, its arrays of float32 parts of the vector."""
+        arrays = [
+            vector[leaf.begin : leaf.end].reshape(leaf.shape).astype(leaf.dtype, copy=False)
+            for leaf in self.leaves
+        ]
         return jax.tree.unflatten(self.structure, arrays)
 
 
-_Compiled = tuple[Callable[..., Array], tuple[jax.ShapeDtypeStruct, ...], Any]
+class Leaf(NamedTuple):
+    """Where an array of the tree stands in the vector, and what it is."""
+
+    begin: int
+    end: int
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+_Compiled = tuple[Callable[..., Array], tuple[Leaf, ...], Any]
 
 
 def packed(measure: Callable[P, Any]) -> Callable[P, Packed]:
@@ -78,5 +87,10 @@ def _compiled(
         leaves = jax.tree.leaves(whole(*given))
         return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
 
-    leaves, structure = jax.tree.flatten(jax.eval_shape(whole, *arrays))
+    shapes, structure = jax.tree.flatten(jax.eval_shape(whole, *arrays))
+    ends = list(accumulate((each.size for each in shapes), initial=0))
+    leaves = (
+        Leaf(begin, end, each.shape, each.dtype)
+        for (begin, end), each in zip(pairwise(ends), shapes, strict=True)
+    )
     return jax.jit(vector), tuple(leaves), structure

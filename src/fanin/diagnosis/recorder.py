@@ -61,13 +61,17 @@ def record(
     values = as_values(parameters)
     logits, run = network.run(values, contexts)
     loss = logits.softmax_cross_entropy(targets)
-    evaluation = evaluate(loss)
+    outlines, known = outline(network), nonlinearities(network)
+    evaluation = evaluate(
+        loss,
+        data=[loss, logits, *(run.outputs[name] for each in outlines for name in each.nodes)],
+        gradients=[*values.values(), *(run.outputs[each.output] for each in outlines)],
+    )
     gradients = {name: evaluation.gradient[value] for name, value in values.items()}
     updates: dict[str, Number] = {}
     if optimiser != PLAIN:
         sizes = jax.device_get(_update_sizes(optimiser, dict(parameters), gradients))
         updates = {name: learning_rate * float(size) for name, size in sizes.items()}
-    outlines, known = outline(network), nonlinearities(network)
     ends: list[FlatEnds] = [
         (None, None) if o.nonlinearity is None else flat_ends(known[name_of(o.nonlinearity) or ""])
         for o in outlines
@@ -243,7 +247,8 @@ def _facts(
     parameters: Parameters,
     updates: dict[str, Number],
 ) -> tuple[ParameterFacts, ...]:
-    def columns(array: Any) -> Any:
+    def columns(name: str) -> Any:
+        array = np.asarray(parameters[name])
         return array.T if each.kind == "embedding" else array
 
     return tuple(
@@ -252,7 +257,7 @@ def _facts(
             shape=own.shape,
             role=own.role,
             measures=measured[own.name],
-            columns=columns(parameters[own.name]) if len(own.shape) == 2 else None,
+            columns=partial(columns, own.name) if len(own.shape) == 2 else None,
             update=updates.get(own.name),
         )
         for own in each.parameters

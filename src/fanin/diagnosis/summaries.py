@@ -1,5 +1,6 @@
 """From the numbers of each unit, brought to the host, to what a recording says of an array."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,15 +20,17 @@ def moments(sums: UnitSums, counts: Counts | None = None, scale: float = 1.0) ->
     finite, mean, variance = _unit_moments(sums)
     number = float(finite.sum())
     at_all = number > 0
-    total_mean = float((finite * mean).sum() / number) if at_all else 0.0
-    second = float((finite * (variance + mean**2)).sum() / number) if at_all else 0.0
-    spread = float((finite * (variance + (mean - total_mean) ** 2)).sum() / number) if at_all else 0
-    largest = float(np.maximum(np.abs(sums.lowest), np.abs(sums.highest)).max(initial=0.0))
+    share = finite / number if at_all else np.zeros_like(mean)
+    total_mean = float(share @ mean)
+    second = float(share @ (variance + mean**2))
+    spread = float(share @ (variance + (mean - total_mean) ** 2))
+    highest, lowest = np.asarray(sums.highest), np.asarray(sums.lowest)
+    largest = max(float(highest.max(initial=0.0)), -float(lowest.min(initial=0.0)))
     factor = abs(scale)
     return Moments(
         size=size,
         mean=finite_number(total_mean * scale) if at_all else None,
-        std=finite_number(np.sqrt(spread) * factor) if at_all else None,
+        std=finite_number(math.sqrt(spread) * factor) if at_all else None,
         second_moment=finite_number(second * factor**2) if at_all else None,
         largest=finite_number(largest * factor) if at_all else None,
         finite_share=number / size if size else 1.0,
@@ -152,7 +155,7 @@ def indices(mask: Any) -> tuple[int, ...]:
 def finite_number(value: Any) -> Number:
     """The value as a Python float; None where it is not finite."""
     number = float(value)
-    return number if np.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
 def ratio(above: Number, below: Number) -> Number:

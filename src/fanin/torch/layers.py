@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fanin.diagnosis import assembly, summaries
@@ -10,7 +11,7 @@ from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures, UnitS
 from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.recording import Layer, LayerRole
 from fanin.torch.naming import Names
-from fanin.torch.nodes import Node
+from fanin.torch.nodes import Node, Weight
 from fanin.torch.operators import ends_of
 from fanin.torch.signals import Measured, fetched, on_host, whole
 
@@ -276,10 +277,14 @@ class Assembly:
                 shape=tuple(tensor.shape),
                 role=_role(chain, own, first),
                 measures=self.parameters[first],
-                columns=weight.columns.detach().cpu() if is_weight and weight else None,
+                columns=partial(_columns, weight) if is_weight and weight else None,
                 trainable=tensor.requires_grad,
                 tied_to=first if own != first else None,
             )
+
+
+def _columns(weight: Weight) -> Any:
+    return weight.columns.detach().cpu()
 
 
 def _role(chain: Chain, own: str, first: str) -> str:
