@@ -89,6 +89,7 @@ def test_cosines_are_those_of_all_pairs(x):
     apart = (unit @ unit.T)[~np.eye(len(rows), dtype=bool)]
     between = summaries.between(measurements.unit_sums(x), found)
     assert between.correlation == pytest.approx(apart.mean(), abs=1e-4)
+    assert between.squared_correlation == pytest.approx(((unit @ unit.T) ** 2).mean(), abs=1e-4)
 
 
 def test_the_varying_share_tells_examples_that_have_become_one():

@@ -293,6 +293,18 @@ def test_histograms_are_of_the_numbers_that_were_measured(bad):
     assert len(lines(bad, "gradients")) == 3
 
 
+def test_a_layer_has_one_colour_in_every_histogram(bad):
+    colours = {}
+    for name in ("preactivations", "activations", "gradients"):
+        (axes,) = bad.figure(name).axes
+        for line in axes.lines:
+            colours.setdefault(line.get_label(), set()).add(line.get_color())
+    assert colours.keys() == {"embedding", "✗ hidden.0", "✗ output"}
+    assert len(set.union(*colours.values())) == 3
+    (axes,) = bad.after.figure("gradients").axes
+    assert axes.get_xlabel().startswith("logarithmic beyond ±")
+
+
 def test_moments_over_the_depth_are_measured_and_predicted(deep):
     drawn = lines(deep, "moments")
     stds = [layer.activation.std for layer in deep.recording.layers]

@@ -621,6 +621,28 @@ def test_evaluate_stores_nothing_and_reads_values_of_any_trace():
     assert weight.grad is None
 
 
+def test_evaluate_keeps_what_is_asked_for_and_no_more():
+    weight, index = Value([1.0, 2.0], name="weight"), Value(jnp.int32([1, 1, 0]), name="index")
+    row = weight.gather(index)
+    curved = row.tanh()
+    loss = (curved * row).sum()
+    whole = evaluate(loss)
+    some = evaluate(loss, data=[curved, weight], gradients=[weight, row])
+    assert curved in some.data
+    assert {curved, weight} <= some.data.keys() < whole.data.keys()
+    assert some.gradient.keys() == {weight, row}
+    for node in some.data:
+        np.testing.assert_array_equal(some.data[node], whole.data[node])
+    for node, gradient in some.gradient.items():
+        np.testing.assert_allclose(gradient, whole.gradient[node], rtol=1e-6)
+    assert evaluate(loss, data=[curved], gradients=False).gradient == {}
+    with pytest.raises(ValueError, match="tanh is not below gather"):
+        evaluate(row, data=[curved], gradients=False)
+    index.data = jnp.int32([7, 0, 0])
+    with pytest.raises(FaninError, match="7"):  # also where what is checked is not asked for
+        evaluate(loss, data=[], gradients=False)
+
+
 def test_jax_differentiates_the_walk():
     def loss(array):
         root = (Value(array) ** 3).sum()

@@ -125,6 +125,8 @@ def diagnose(
         raise OptionError(f"--out {out} is for the mended start; add --fix to have one")
     if model is not None and start is not None:
         raise OptionError("--model and --start exclude each other; give one")
+    if model is not None and not Path(model).exists():
+        raise OptionError(f"--model {model}: there is no such file; fanin train --out writes one")
     _check_outputs(out, html, inputs=(words, start or model))
     run = _prepare(
         words,

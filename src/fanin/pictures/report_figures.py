@@ -62,7 +62,9 @@ def _histograms(report: Report, title: str, pick: Callable[[Layer], Moments | No
     widths = [std for _, _, std in found if std]
     wide = max(widths) > _DECADE * min(widths)
     listed = _listed([layer.name for layer, _, _ in found], verdicts)
-    for place, (layer, histogram, _) in enumerate(found):
+    # A layer has one colour in all three figures, though not every layer is in each.
+    places = {layer.name: place for place, layer in enumerate(report.recording.layers)}
+    for layer, histogram, _ in found:
         flagged = verdicts[layer.name] != "good"
         values, density = _outline(histogram)
         if wide:
@@ -70,7 +72,7 @@ def _histograms(report: Report, title: str, pick: Callable[[Layer], Moments | No
         axes.plot(
             values,
             density,
-            color=to_hex(_DEPTH(place / max(len(found) - 1, 1))),
+            color=to_hex(_DEPTH(places[layer.name] / max(len(places) - 1, 1))),
             linewidth=1.8 if flagged else 1.0,
             zorder=3 if flagged else 2,
             label=_label(layer.name, verdicts) if layer.name in listed else None,
@@ -79,6 +81,7 @@ def _histograms(report: Report, title: str, pick: Callable[[Layer], Moments | No
         axes.set_xscale("symlog", linthresh=min(widths))
         axes.set_xticks(_symlog_ticks(min(widths), max(map(abs, axes.get_xlim()))), minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(f"logarithmic beyond ±{_tick(float(f'{min(widths):.1g}'))}", color=BLACK)
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.set_ylim(0)
     axes.set_ylabel("density, each to its peak" if wide else "density", color=BLACK)
