@@ -1,6 +1,6 @@
-"""Stock architectures with their own initialisation, diagnosed as they come: a page.
+"""Stock architectures with their own initialisation, diagnosed as they come: docs/stock-models.md.
 
-`python benchmarks/stock_models.py a page` writes the page; without a file, to
+`python -m benchmarks.stock_models docs/stock-models.md` writes the page; without a file, to
 standard output. torch, torchvision, timm and transformers must be installed; nothing is
 downloaded, models are made with weights of their own drawing. A flag is a claim: for those that
 are raised, `--evidence` trains with and without the fix (some ten minutes on one core).
@@ -303,7 +303,7 @@ What `fanin.torch.diagnose` says of {count} architectures with the weights that 
 draw, unmodified. Small configurations, random inputs, targets drawn evenly; {seeds} seeds each.
 Times are processor seconds on one thread, the best of the seeds.
 
-Made by `python benchmarks/stock_models.py a page --evidence`, with {versions}.
+Made by `python -m benchmarks.stock_models docs/stock-models.md --evidence`, with {versions}.
 
 """
 

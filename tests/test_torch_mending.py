@@ -155,3 +155,73 @@ def test_optimisers_and_gradients_keep_what_they_hold():
     diagnose(module, X, Y).fix_()
     assert module[4].weight is held
     assert held.grad is gradient
+
+
+def test_a_normalisations_bias_that_kills_units_is_set_to_zero():
+    module = mlp()
+    module.insert(1, nn.BatchNorm1d(64))
+    with torch.no_grad():
+        module[1].bias[:10] = -8.0
+    report = diagnose(module, X, Y)
+    assert report.check("dead units").verdict == "good"  # a sixth of them is not yet a fault
+    with torch.no_grad():
+        module[1].bias[:40] = -8.0
+    report = diagnose(module, X, Y)
+    assert report.check("dead units").verdict == "suspect"
+    (change,) = report.prescriptions
+    assert (change.parameter, change.action) == ("1.bias", "zero")
+    assert report.fix_().verdict == "good"
+    assert not module[1].bias.any()
+
+
+class Attends(nn.Module):
+    """Two blocks of attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(12, 32)
+        self.blocks = nn.ModuleList(nn.Linear(32, 96) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(2))
+        self.output = nn.Linear(32, 5)
+
+    def forward(self, x):
+        x = self.first(x)
+        for block, norm in zip(self.blocks, self.norms, strict=True):
+            q, k, v = block(norm(x)).chunk(3, -1)
+            x = x + nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.output(x.mean(1))
+
+
+def test_saturated_attention_is_mended_at_its_projections():
+    torch.manual_seed(0)
+    module = Attends()
+    with torch.no_grad():
+        module.blocks[1].weight.mul_(20)
+    report = diagnose(module, X.reshape(32, 8, 12), Y[:32])
+    assert report.check("attention").layers == ("blocks.1",)
+    assert "blocks.1.weight" in {each.parameter for each in report.prescriptions}
+    assert report.fix_().check("attention").verdict == "good"
+
+
+def test_a_stream_that_explodes_is_mended_at_the_ends_of_its_branches():
+    torch.manual_seed(0)
+    blocks = [nn.Linear(12, 12) for _ in range(8)]
+
+    class Stream(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks, self.output = nn.ModuleList(blocks), nn.Linear(12, 5)
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = x + torch.relu(block(x))
+            return self.output(x)
+
+    module = Stream()
+    with torch.no_grad():
+        for block in blocks:
+            block.weight.mul_(6.0)
+    report = diagnose(module, X, Y)
+    assert report.check("stream").verdict != "good"
+    assert "blocks.4.weight" in {each.parameter for each in report.prescriptions}
+    assert report.fix_().check("stream").verdict == "good"

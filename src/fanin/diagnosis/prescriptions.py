@@ -174,8 +174,13 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
     made: list[Prescription] = []
     for name in check.layers:
         layer = case.layers[name]
-        units = dead_by_bias(layer)
-        if layer.bias and (units or _mostly_bias(case, layer)):
+        units, shift = dead_by_bias(layer), _normalised_bias(layer)
+        if shift is not None and layer.dead_units:
+            some = layer.dead_units if len(layer.dead_units) <= layer.units // 2 else ()
+            change = f"of {len(some)} units set to 0" if some else "set to 0"
+            reason = f"after {layer.normalisation} normalisation it is these that hold units flat"
+            made.append(_prescription(shift, layer, "zero", check.name, change, reason, units=some))
+        elif layer.bias and (units or _mostly_bias(case, layer)):
             some = units if len(units) <= layer.units // 2 else ()
             change = f"of {len(some)} units set to 0" if some else "set to 0"
             reason = "these biases hold their units where the activation is flat"
@@ -184,6 +189,15 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
         elif layer.weight and layer.dead_units:
             made.append(_drawn(layer, layer.dead_units, check.name, "their units are dead"))
     return made
+
+
+def _normalised_bias(layer: Layer) -> str | None:
+    """The bias of a layer's normalisation, where it outweighs deviations of 1 for some unit.
+
+    What comes out of a normalisation stands on both sides of 0, whatever its weights are.
+    """
+    biases = (own for own in layer.parameters if own.role == "normalisation bias")
+    return next((own.name for own in biases if (own.data.largest or 0.0) > 1.0), None)
 
 
 def _mostly_bias(case: Case, layer: Layer) -> bool:
@@ -249,6 +263,8 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "saturation": _scales,
     "gain": _scales,
     "input scale": _scales,
+    "attention": _scales,
+    "stream": _scales,
     "gradients": _scales,
     "examples": _scales,
     "dead units": _dead,

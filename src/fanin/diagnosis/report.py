@@ -321,6 +321,8 @@ SCALE_CHECKS = (
     "saturation",
     "gain",
     "input scale",
+    "attention",
+    "stream",
     "gradients",
     "examples",
 )
