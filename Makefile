@@ -1,13 +1,14 @@
 # make run    sets up what is needed and trains on the bundled names; ARGS="--steps 1000" adds options
 # make test   sets up what is needed and runs the tests
 # make lint   style and types
+# make docs   the pages of docs/, as HTML in .venv/docs
 # make setup  sets up everything and runs nothing
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: run test lint setup
+.PHONY: run test lint docs setup
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -22,7 +23,10 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-setup: $(VENV)/.test $(VENV)/.lint
+docs: $(VENV)/.test $(VENV)/.docs
+	$(BIN)/zensical build --strict
+
+setup: $(VENV)/.test $(VENV)/.lint $(VENV)/.docs
 
 # Each stamp says that its part is installed, for the pins and requirements as they stand.
 # The first pip is whatever came with Python: it only fetches the pip that the rest is done with.
