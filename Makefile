@@ -52,3 +52,7 @@ $(VENV)/.test: $(VENV)/.run
 $(VENV)/.lint: $(VENV)/.run
 	@$(PIP) --group lint
 	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@$(PIP) --group docs
+	@touch $@

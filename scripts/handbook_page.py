@@ -39,10 +39,11 @@ INTRODUCTION = """# Handbook of checks
 
 What `fanin diagnose` looks for, check by check: what it means, what brings it about, what to do.
 Each has a network with that fault planted in it, what the check says of it, and what it says once
-the prescriptions are applied. Where good ends and bad begins is data, `fanin.diagnosis.thresholds`,
-with the reason for each number; `fanin.diagnose(…, thresholds=…)` takes others. How often the checks
-cry wolf, and what they miss, is in [diagnosis-reliability.md](diagnosis-reliability.md); how to read
-the whole report in [reading-a-report.md](reading-a-report.md).
+the prescriptions are applied. Where good ends and bad begins is data
+(`fanin.diagnosis.thresholds`), with the reason for each number; `fanin.diagnose(…, thresholds=…)`
+takes others. How often checks cry wolf, and what they miss, is in
+[diagnosis-reliability.md](diagnosis-reliability.md); how to read the whole report, in
+[reading-a-report.md](reading-a-report.md).
 
 This page and its pictures are made by `python -m scripts.handbook_page`.
 """
@@ -170,7 +171,7 @@ def gauge(example: Example, check: Check) -> Figure:
     good = (low if check.low is None else check.low, high if check.high is None else check.high)
     axes.axvspan(*good, color=VERDICT_COLOURS["good"], alpha=0.2, linewidth=0)
     axes.text(good[0], len(found) - 0.45, " good", color=VERDICT_COLOURS["good"], va="top")
-    for place, (label, each) in enumerate(reversed(found)):
+    for place, (_, each) in enumerate(reversed(found)):
         if each.value is not None:
             axes.plot(each.value, place, "o" if each.verdict == "good" else "X", markersize=10,
                       color=VERDICT_COLOURS[each.verdict])  # fmt: skip
@@ -228,7 +229,14 @@ def one_stream(example: Example, check: Check) -> Figure:
     output = np.asarray(example.parameters["output.weight"]).ravel()
     for name, colour in reversed(pairs.items()):
         other = np.asarray(example.parameters[f"{name}.weight"]).ravel()[: output.size]
-        axes.plot(other / other.std(), output / output.std(), ".", markersize=2, color=colour, rasterized=True)
+        axes.plot(
+            other / other.std(),
+            output / output.std(),
+            ".",
+            markersize=2,
+            color=colour,
+            rasterized=True,
+        )
         axes.plot([], [], "o", color=colour, label=name)
     axes.set_xlabel("k-th weight of a hidden layer over its std")
     axes.set_ylabel("k-th of output")
@@ -245,8 +253,8 @@ ENTRIES = (
         "a division by a standard deviation of zero, a logarithm of zero, a statistic or a weight "
         "loaded from a damaged file, an overflow in half precision, a mask that leaves a row of "
         "attention nothing to look at.",
-        "mend the named place. A parameter that holds such values is drawn anew by the prescription; "
-        "a computation that makes them wants an ε, or more bits.",
+        "mend the named place. A parameter that holds such values is drawn anew by the "
+        "prescription; a computation that makes them wants an ε, or more bits.",
         planted("NaN in one weight of the middle one of three layers", put(float("nan"))),
         not_finite,
         "Which outputs are not finite (black): none before the layer with the fault, one unit in "
@@ -335,8 +343,8 @@ ENTRIES = (
     ),
     Entry(
         "stream",
-        "The second moment of a residual stream grows too much from its first sum to its last: what "
-        "the last branches add drowns what came before them.",
+        "The second moment of a residual stream grows too much from its first sum to its last: "
+        "what the last branches add drowns what came before them.",
         "branches that keep their scale and read the stream as it is, so that each sum doubles it.",
         "a normalisation before each branch, or a factor of 1/√N (GPT-2: 1/√(2N)) on its last "
         "weights.",
@@ -346,8 +354,8 @@ ENTRIES = (
     ),
     Entry(
         "gradients",
-        "From the last hidden layer back to the first the gradient's second moment is multiplied by "
-        "much less, or much more, than 1: first layers that learn nothing, or are thrown about.",
+        "From the last hidden layer back to the first the gradient's second moment is multiplied "
+        "by much less, or much more, than 1: first layers that learn nothing, or are thrown about.",
         "a gain off the critical one, in every layer a little.",
         "a normalisation or a residual sum, orthogonal weights, or the critical start; the report "
         "lists what theory expects of each.",
@@ -357,8 +365,9 @@ ENTRIES = (
     ),
     Entry(
         "examples",
-        "To the output layer different inputs have become one: hardly any of the last layer's power "
-        "varies over the batch. Second moments may look well all the while, as biases keep them up.",
+        "To the output layer different inputs have become one: hardly any of the last layer's "
+        "power varies over the batch. Second moments may look well all the while, as biases keep "
+        "them up.",
         "the ordered phase: a gain below the critical one, biases that outweigh the weights, "
         "sigmoids on top of each other.",
         "a gain at the critical one, smaller biases, a normalisation over the batch, an activation "
@@ -369,8 +378,8 @@ ENTRIES = (
     ),
     Entry(
         "symmetry",
-        "Units with the same weights and the same gradients. They stay the same for ever: two units "
-        "do the work of one.",
+        "Units with the same weights and the same gradients. They stay the same for ever: two "
+        "units do the work of one.",
         "constant or zero hidden weights, layers that were cloned, a copy that was not drawn anew.",
         "draw the copies anew. Some entropy is what breaks symmetry.",
         planted("one unit's weights, in and out, given to another", copy_unit),
@@ -405,7 +414,7 @@ ENTRIES = (
         "there is. Above 1 it promises more than there is to gain, and goes too far.",
         "a learning rate too large for this start, or a start too wide for this rate.",
         "the prescriptions for the scales, or a lower rate.",
-        planted("all hidden weights × 2 at depth ten, relu", scale_all(2.0), depth=10, activation="relu"),
+        planted("all hidden weights × 2 at depth ten", scale_all(2.0), "", 10, "relu"),
         gauge,
         "What the first step promises over the loss, before and after.",
     ),
