@@ -16,18 +16,19 @@ from fanin.lab.formula import activation_of_formula
 from fanin.lab.layout import columns, complaint, controls, figure, result, stack, table, wide
 from fanin.lab.pictures import Chart, Letters, SaturationMap, bars, categories, dots, line
 from fanin.lab.racing import LiveRace
+from fanin.lab.seeds import seed_field, seed_of
 from fanin.lab.showing import (
     different_units,
     gains_of,
+    let_through,
     names,
     output_histogram,
-    root_mean_square,
     show_units,
 )
 from fanin.lab.starting import scaled, started, with_equal_units
 from fanin.lab.training import LiveTraining
 from fanin.lab.within import Within, within
-from fanin.lab.wording import said, uploaded_words
+from fanin.lab.wording import literal, said, uploaded_words
 
 __all__ = [
     "Chart",
@@ -52,14 +53,17 @@ __all__ = [
     "expected_signals",
     "figure",
     "gains_of",
+    "let_through",
     "line",
+    "literal",
     "measured_signals",
     "names",
     "output_histogram",
     "result",
-    "root_mean_square",
     "said",
     "scaled",
+    "seed_field",
+    "seed_of",
     "show_units",
     "stack",
     "started",

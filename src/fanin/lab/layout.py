@@ -22,6 +22,7 @@ class Collected:
 
 _collected: ContextVar[Collected | None] = ContextVar("collected", default=None)
 _LABEL = re.compile(r"""data-label='([^']*)'""")
+_TAG = re.compile("<[^>]*>")
 
 
 @contextmanager
@@ -47,8 +48,8 @@ def setting(element: Any) -> str:
 
 
 def stack(*pieces: Any) -> marimo.Html:
-    """Pieces under one another, as paragraphs follow paragraphs."""
-    inside = "".join(marimo.as_html(each).text for each in pieces)
+    """Pieces under one another, as paragraphs follow paragraphs; None is no piece."""
+    inside = "".join(marimo.as_html(each).text for each in pieces if each is not None)
     return marimo.Html(f'<div class="stack">{inside}</div>')
 
 
@@ -103,7 +104,14 @@ def result(markup: str) -> marimo.Html:
 
 def complaint(error: Exception) -> marimo.Html:
     """What is wrong with a setting, to stand beside its control."""
-    return marimo.Html(f'<p class="complaint" role="alert">{escape(str(error))}</p>')
+    return marimo.Html(
+        f'<p class="complaint" role="alert">{escape(str(error) or type(error).__name__)}</p>'
+    )
+
+
+def _plain(found: re.Match[str]) -> str:
+    label = _TAG.sub("", json.loads(unescape(found[1])))
+    return f"data-label='{escape(json.dumps(label))}'"
 
 
 def _picture(widget: Any) -> str:
@@ -117,7 +125,9 @@ def _picture(widget: Any) -> str:
 def _control(element: Any) -> str:
     collected = _collected.get()
     if collected is None:
-        return marimo.as_html(element).text
+        text = marimo.as_html(element).text
+        # A number field is called by its label's very text, markup and all.
+        return _LABEL.sub(_plain, text) if isinstance(element, marimo.ui.number) else text
     if isinstance(element, marimo.ui.run_button | marimo.ui.file):
         return ""  # nobody is there to do what it would
     collected.controls.append(element)

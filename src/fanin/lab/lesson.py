@@ -81,7 +81,7 @@ def _():
 @app.cell(hide_code=True)
 def _(lab, mo):
     file = mo.ui.file(filetypes=[".txt"], kind="button", label="Your own list: one word a line")
-    seed = mo.ui.number(0, 2**32 - 1, value=0, step=1, label="seed", debounce=True)
+    seed = lab.seed_field()
     lab.stack(
         mo.md(
             r"""
@@ -97,14 +97,15 @@ letter from the few before it; once it guesses well, it can be left to go on alo
 
 
 @app.cell(hide_code=True)
-def _(fanin, file, lab, mo):
+def _(fanin, file, lab, seed):
     try:
         given_words = lab.uploaded_words(file.value) or fanin.bundled_names()
-        _complaint = None
+        _wrong_words = None
     except fanin.FaninError as error:
-        given_words, _complaint = fanin.bundled_names(), lab.complaint(error)
-    _complaint
-    return (given_words,)
+        given_words, _wrong_words = fanin.bundled_names(), lab.complaint(error)
+    page_seed, _wrong_seed = lab.seed_of(seed)
+    lab.stack(_wrong_words, _wrong_seed)
+    return given_words, page_seed
 
 
 @app.cell(hide_code=True)
@@ -138,14 +139,14 @@ units weighs them, and each step of training looks at `batch` examples.
 
 
 @app.cell(hide_code=True)
-def _(batch, block, embedding, fanin, given_words, hidden, lab, rate, seed):
+def _(batch, block, embedding, fanin, given_words, hidden, lab, page_seed, rate):
     sizes = {
         "embedding": embedding.value,
         "block": block.value,
         "hidden": (hidden.value,),
     }
     options = fanin.TrainingOptions(
-        batch=batch.value, lr=rate.value, schedule="constant", seed=seed.value or 0
+        batch=batch.value, lr=rate.value, schedule="constant", seed=page_seed
     )
     _wrong = None
     try:
@@ -156,8 +157,10 @@ def _(batch, block, embedding, fanin, given_words, hidden, lab, rate, seed):
         base = fanin.prepare(start="normal", options=options, **sizes)
     corpus, network, words = base.corpus, base.network, base.corpus.words
     V = len(corpus.vocabulary)
+    # What the pictures of the network's inside are drawn from, all of them.
+    examined = corpus.train.contexts[:1024], corpus.train.targets[:1024]
     _wrong
-    return V, base, corpus, network, options, sizes, words
+    return V, base, corpus, examined, network, options, sizes, words
 
 
 @app.cell(hide_code=True)
@@ -187,11 +190,12 @@ def _(V, corpus, lab, mo, network, np):
     lab.stack(
         mo.md(
             f"""
-There are **{len(corpus.words.words):,}** words ({corpus.words.source}) of **{V - 1}** different
-symbols; with the boundary `·`, which stands before and after every word, the vocabulary has
-**V = {V}**. The word *{_word}* gives these examples. Eight words in ten are for training; the dev
-words tell whether what was learnt holds for others, and the test words are left alone until the
-end. The network has **{network.parameter_count:,}** numbers to learn.
+There are **{len(corpus.words.words):,}** words ({lab.literal(corpus.words.source)}) of **{V - 1}**
+different symbols; with the boundary `·`, which stands before and after every word, the vocabulary
+has **V&nbsp;=&nbsp;{V}**. The word *{lab.literal(_word)}* gives these examples. Eight words in ten,
+drawn with seed {corpus.split_seed}, are for training; the dev words tell whether what was learnt
+holds for others, and the test words are left alone until the end. The network has
+**{network.parameter_count:,}** numbers to learn.
 """
         ),
         lab.columns(
@@ -409,8 +413,8 @@ def _(controls, mo):
         mo.md(
             r"""
 Now the logits of *this* network, at the start of step 3 and before any training. They ought to be
-a flat row of small numbers. They are a mountain range: on most examples some symbol has nearly all
-the probability, for no reason but chance, and mostly it is the wrong one.
+a flat row of small numbers. They are a mountain range: on most examples one symbol has most of the
+probability, for no reason but chance, and it is nearly always the wrong one.
 """
         ),
         controls(example, legend="which of the first 32 training examples"),
@@ -419,13 +423,8 @@ the probability, for no reason but chance, and mostly it is the wrong one.
 
 
 @app.cell(hide_code=True)
-def _(base, corpus, figure, lab, mo):
-    start_within = lab.within(
-        base.network,
-        base.state.parameters,
-        corpus.train.contexts[:1024],
-        corpus.train.targets[:1024],
-    )
+def _(base, corpus, examined, figure, lab, mo):
+    start_within = lab.within(base.network, base.state.parameters, *examined)
     symbols = ["·", *corpus.vocabulary.symbols]
     logits_chart = lab.Chart(
         label="Logits of one example", x=lab.categories(symbols), y={"label": "logit"}, height=230
@@ -452,12 +451,13 @@ def _(V, chances_chart, corpus, example, lab, logits_chart, math, mo, np, start_
     chances_chart.marks = [{"axis": "y", "value": 1 / V, "label": f"1/{V}"}]
     _right = int(corpus.train.targets[_place])
     _context = " ".join(symbols[i] for i in corpus.train.contexts[_place])
+    _loss = -math.log(max(_p[_right], 1e-300))
     lab.result(
-        f"After <b>{_context}</b> comes <b>{symbols[_right]}</b>, to which "
-        f"the network gives p = {_p[_right]:.3g}: a loss of "
-        f"<b>{-math.log(max(_p[_right], 1e-300)):.2f}</b>. Over 1,024 examples: logits of standard "
-        f"deviation {start_within.logits.std():.2f}, mean loss <b>{start_within.loss:.2f}</b>; it "
-        f"could be {math.log(V):.2f}."
+        f"After <b>{lab.literal(_context)}</b> comes <b>{lab.literal(symbols[_right])}</b>, to "
+        f"which the network gives p = {_p[_right]:.3g}: a loss of <b>{_loss:.2f}</b>. Over the "
+        f"first {len(start_within.logits):,} examples: logits of standard deviation "
+        f"{start_within.logits.std():.2f}, mean loss <b>{start_within.loss:.2f}</b>; it could be "
+        f"{math.log(V):.2f}."
     )
     return
 
@@ -489,13 +489,13 @@ def _(controls, mo):
         label="$W_2$ ×",
         show_value=True,
     )
-    zero_bias = mo.ui.checkbox(True, label="$b_2 = 0$")
+    zero_bias = mo.ui.checkbox(True, label="b₂ = 0")
     controls(output_scale, zero_bias, legend="the output layer of the network above")
     return output_scale, zero_bias
 
 
 @app.cell(hide_code=True)
-def _(V, base, corpus, lab, math, mo, output_scale, start_within, zero_bias):
+def _(V, base, examined, lab, math, mo, output_scale, start_within, zero_bias):
     small_output = lab.scaled(
         base.state.parameters,
         {
@@ -503,9 +503,7 @@ def _(V, base, corpus, lab, math, mo, output_scale, start_within, zero_bias):
             "output.bias": 0.0 if zero_bias.value else 1.0,
         },
     )
-    _after = lab.within(
-        base.network, small_output, corpus.train.contexts[:1024], corpus.train.targets[:1024]
-    )
+    _after = lab.within(base.network, small_output, *examined)
 
     def _row(name, seen):
         spread = float(seen.logits.std(axis=1).mean())
@@ -515,7 +513,7 @@ def _(V, base, corpus, lab, math, mo, output_scale, start_within, zero_bias):
 
     lab.table(
         [_row("before", start_within), _row("after", _after)],
-        ("the same network", "logits' std", "loss, 1,024 examples", "by the formula"),
+        ("the same network, same examples", "logits' std", "loss", "by the formula"),
     )
     return (small_output,)
 
@@ -525,7 +523,6 @@ def _(controls, mo):
     output_start = mo.ui.radio(
         ["everything N(0, 1)", "as set above", "output layer zero", "all hidden units equal"],
         value="as set above",
-        inline=True,
         label="start",
     )
     lab.stack(
@@ -645,27 +642,23 @@ def _(figure, lab, mo):
     figure(
         outputs_chart,
         saturated,
-        caption="Left, the outputs of all units on 1,024 examples. Right, the first 32 examples, a "
-        "row for each, and the units, a column for each: coloured where the output is beyond "
-        "±0.97. A column that is full would be a dead unit.",
+        caption="Left, the outputs of all units on the examples of step 4. Right, the first 32 of "
+        "them, a row for each, and the units, a column for each: coloured where the output is "
+        "beyond ±0.97. A full column would be a unit that learns next to nothing from any of them.",
     )
     return outputs_chart, saturated
 
 
 @app.cell(hide_code=True)
-def _(base, corpus, hidden_scale, lab, mo, outputs_chart, saturated, small_output):
+def _(base, examined, hidden_scale, lab, mo, outputs_chart, saturated, small_output):
     scaled_hidden = lab.scaled(
         small_output, {"hidden.0.weight": hidden_scale.value, "hidden.0.bias": 0.0}
     )
-    _seen = lab.within(
-        base.network, scaled_hidden, corpus.train.contexts[:1024], corpus.train.targets[:1024]
-    )
+    _seen = lab.within(base.network, scaled_hidden, *examined)
     _z, _h = _seen.outputs["hidden.0"], _seen.outputs["hidden.0.activation"]
     outputs_chart.series = lab.output_histogram(_h)
     saturated.show(_h[:32])
-    _through = lab.root_mean_square(_seen.gradients["hidden.0"]) / max(
-        lab.root_mean_square(_seen.gradients["hidden.0.activation"]), 1e-30
-    )
+    _through = lab.let_through(_seen, "hidden.0")
     lab.result(
         f"Saturated: <b>{(abs(_h) > 0.97).mean():.1%}</b> of the outputs. "
         f"Pre-activations of standard deviation <b>{_z.std():.2f}</b>, outputs {_h.std():.2f}; "
@@ -735,14 +728,14 @@ def _(controls, mo):
         label="activation",
         allow_select_none=False,
     )
-    deep_seed = mo.ui.number(0, 2**32 - 1, value=0, step=1, label="seed", debounce=True)
+    deep_seed = lab.seed_field()
     lab.stack(
         mo.md(
             r"""
 ## <span class="number" id="depth">7</span>Vanishing and exploding
 
 One layer that shrinks its signal by a tenth does no harm. Twenty of them leave an eighth of it,
-and fifty nothing at all. What matters in a deep network is the factor from layer to layer: on the
+and fifty a two-hundredth. What matters in a deep network is the factor from layer to layer: on the
 way forward for the activations, on the way back for the gradients.
 
 Here are layers of 200 units with weights $\mathcal N(0, g^2/200)$ and no biases, for a gain $g$ of
@@ -772,19 +765,23 @@ def _(figure, lab, mo):
 
 @app.cell(hide_code=True)
 def _(as_program, deep, deep_activation, deep_gain, deep_seed, depth, lab, mo, theory):
+    _seed, _wrong = lab.seed_of(deep_seed)
     _signals = deep.show(
         theory.find_nonlinearity(deep_activation.value),
         deep_gain.value,
         depth.value,
-        seed=deep_seed.value or 0,
+        seed=_seed,
         wait=as_program,
     )
-    lab.result(
-        f"From layer to layer the activations are multiplied by "
-        f"<b>{lab.by_layer(_signals.activations):.3f}</b> and, on the way back, the gradients by "
-        f"<b>{lab.by_layer(_signals.gradients[::-1]):.3f}</b>. After {depth.value} layers two "
-        f"examples that were half alike have a correlation of "
-        f"<b>{_signals.correlations[-1]:.2f}</b>."
+    lab.stack(
+        _wrong,
+        lab.result(
+            f"From layer to layer the activations are multiplied by "
+            f"<b>{lab.by_layer(_signals.activations):.3f}</b> and, on the way back, the gradients "
+            f"by <b>{lab.by_layer(_signals.gradients[::-1]):.3f}</b>. After {depth.value} layers "
+            f"two examples that were half alike have a correlation of "
+            f"<b>{_signals.correlations[-1]:.2f}</b>."
+        ),
     )
     return
 
@@ -807,7 +804,7 @@ def _(controls, mo):
     fan_in = mo.ui.slider(
         steps=[1, 2, 5, 10, 20, 50, 100, 200, 400], value=10, label="fan-in n", show_value=True
     )
-    divided = mo.ui.checkbox(False, label="divide $W$ by $\\sqrt n$")
+    divided = mo.ui.checkbox(False, label="divide W by √n")
     lab.stack(
         mo.md(
             r"""
@@ -949,13 +946,16 @@ def _(gains, lab, mo, nonlinearity, np, settle, shape, theory):
         )
         for place, (name, gain) in enumerate(_named.items())
     ]
-    _none = isinstance(gains.backward_gain, theory.NoTheory)
-    _backward = gains.backward_gain if _none else f"{gains.backward_gain:.6f}"
+    _backward = (
+        f"no backward gain ({lab.literal(gains.backward_gain.reason)})"
+        if isinstance(gains.backward_gain, theory.NoTheory)
+        else f"backward gain <b>{gains.backward_gain:.6f}</b>"
+    )
     lab.result(
-        f"Forward gain <b>{gains.forward_gain:.6f}</b>, backward gain <b>{_backward}</b>. At the "
-        f"forward gain the second moment's fixed point is <b>{gains.stability}</b> (slope "
-        f"{gains.slope:.4f}), and each layer multiplies the gradient's second moment by "
-        f"{gains.chi:.4f}."
+        f"Forward gain <b>{gains.forward_gain:.6f}</b>, {_backward}. At the forward gain the "
+        f"second moment's fixed point is <b>{gains.stability}</b> (slope "
+        f"{round(gains.slope, 4) + 0.0:.4f}), and each layer multiplies the gradient's second "
+        f"moment by {gains.chi:.4f}."
     )
     return
 
@@ -999,10 +999,13 @@ def _(controls, mo):
 One can also do without all this care. Batch normalisation takes each unit's pre-activation, takes
 off its mean over the batch and divides by its standard deviation there; then a learnt gain and bias
 move it where it should be. Whatever the scale of the weights, what tanh gets to see has a standard
-deviation of one. Drag the scale, and compare with step 6.
+deviation of one. Drag the scale, and compare with step 6: the words, the numbers of the layers and
+the examples are the same on both sides.
 """
         ),
-        controls(normalised_scale, legend="the hidden layer, without and with batch normalisation"),
+        controls(
+            normalised_scale, legend="the network of step 5, without and with batch normalisation"
+        ),
     )
     return (normalised_scale,)
 
@@ -1031,19 +1034,42 @@ def _(fanin, options, sizes, words):
 
 
 @app.cell(hide_code=True)
-def _(bare, base, corpus, lab, mo, normalised_scale, normed, normed_base, small_output):
-    _examples = corpus.train.contexts[:1024], corpus.train.targets[:1024]
+def _(bare, base, examined, lab, normalised_scale, normed, normed_base, small_output):
     _scales = {"hidden.0.weight": normalised_scale.value}
+    _same = {
+        name: small_output[name] for name in normed_base.state.parameters if name in small_output
+    }
     _without = lab.within(
-        base.network, lab.scaled(small_output, {**_scales, "hidden.0.bias": 0.0}), *_examples
-    ).outputs["hidden.0.activation"]
+        base.network, lab.scaled(small_output, {**_scales, "hidden.0.bias": 0.0}), *examined
+    )
     _with = lab.within(
-        normed_base.network, lab.scaled(normed_base.state.parameters, _scales), *_examples
-    ).outputs["hidden.0.activation"]
-    bare.series, normed.series = lab.output_histogram(_without), lab.output_histogram(_with)
-    lab.result(
-        f"Saturated without: <b>{(abs(_without) > 0.97).mean():.1%}</b>, with: "
-        f"<b>{(abs(_with) > 0.97).mean():.1%}</b>."
+        normed_base.network,
+        lab.scaled({**normed_base.state.parameters, **_same}, _scales),
+        *examined,
+    )
+
+    def _seen(seen, before):
+        z, h = seen.outputs[before], seen.outputs["hidden.0.activation"]
+        return (
+            f"{seen.loss:.4f}",
+            f"{z.std():.3f}",
+            f"{(abs(h) > 0.97).mean():.1%}",
+            f"{lab.let_through(seen, before):.0%}",
+        )
+
+    bare.series, normed.series = (
+        lab.output_histogram(each.outputs["hidden.0.activation"]) for each in (_without, _with)
+    )
+    lab.table(
+        list(
+            zip(
+                ("loss", "standard deviation before tanh", "saturated", "gradient through tanh"),
+                _seen(_without, "hidden.0"),
+                _seen(_with, "hidden.0.normalisation"),
+                strict=True,
+            )
+        ),
+        ("batch normalisation", "without", "with"),
     )
     return
 
@@ -1064,7 +1090,8 @@ def _(controls, fanin, mo):
 What is left to choose is the **learning rate**. A sweep finds it: train a copy with rates that rise
 from step to step, measure the loss after each on the same examples, and look where it falls
 fastest and where it goes to ruin. Each loss is paired with the rate that caused it. Batch
-normalisation shifts the ruin to the right; a bad start has no good rate at all.
+normalisation moves the ruin to higher rates. From everything N(0, 1) and without it, even the best
+rate leaves the loss above the place where a good start begins.
 """
         ),
         controls(
@@ -1120,14 +1147,14 @@ def _(
         sweep_chart.marks = [
             {"axis": "x", "value": _found.suggestion, "label": f"suggested {_found.suggestion:g}"}
         ]
-        _text = (
+        _output = lab.result(
             f"Loss {_found.first_loss:.3f} before the sweep and {_found.smoothed.min():.3f} at its "
             f"best, at a rate of {_found.best_rate:.3g}. Half of that is a safe choice: "
             f"<b>{_found.suggestion:g}</b>."
         )
     except fanin.FaninError as error:
-        _text = str(error)
-    lab.result(_text)
+        _output = lab.complaint(error)
+    _output
     return
 
 
@@ -1196,7 +1223,7 @@ def _(
     ]
     _lanes.append(
         Lane(
-            "normal + batch norm.",
+            "output × 0.01, batch norm.",
             replace(network, normalisation="batch"),
             fanin.find_start("uniform-logits"),
             _settings,
@@ -1247,7 +1274,7 @@ def _(V, as_program, fanin, lab, last, math, mo, options, shown_steps, sizes, wo
 def _(controls, mo):
     temperature = mo.ui.slider(0.0, 2.0, 0.1, value=1.0, label="temperature", show_value=True)
     prefix = mo.ui.text(label="begin with", max_length=20)
-    sample_seed = mo.ui.number(0, 2**32 - 1, value=0, step=1, label="seed", debounce=True)
+    sample_seed = lab.seed_field()
     speak = mo.ui.run_button(label="Make names")
     controls(
         temperature, prefix, sample_seed, speak, legend="names from the model above, as it stands"
@@ -1258,18 +1285,19 @@ def _(controls, mo):
 @app.cell(hide_code=True)
 def _(as_program, fanin, lab, last, mo, prefix, sample_seed, speak, temperature):
     mo.stop(not (speak.value or as_program))
+    _seed, _wrong = lab.seed_of(sample_seed)
     try:
         _names = fanin.sample(
             last.model(),
             40,
             temperature=temperature.value,
             prefix=prefix.value,
-            seed=sample_seed.value or 0,
+            seed=_seed,
         )
         _output = lab.names(_names, last.step)
     except fanin.FaninError as error:
         _output = lab.complaint(error)
-    _output
+    lab.stack(_wrong, _output)
     return
 
 
@@ -1312,6 +1340,7 @@ def _():
         import torch
         from torch import nn
 
+        torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(30, 200), nn.Tanh(), nn.Linear(200, 27))
         nn.init.normal_(module[0].weight)
         inputs, targets = torch.randn(512, 30), torch.randint(27, (512,))
@@ -1349,7 +1378,7 @@ def _(as_program, examine_own, fanin, lab, mo, own_module):
     else:
         try:
             _output = lab.wide(_diagnose(*own_module())._repr_html_())
-        except fanin.FaninError as error:
+        except Exception as error:  # whatever one's own module does
             _output = lab.complaint(error)
     _output
     return

@@ -50,7 +50,8 @@ class LiveRace(anywidget.AnyWidget):
         self.series, self.standings, self.wrong = [], [], ""
         self.marks = [{"axis": "y", "value": plan.uniform_loss, "label": "log V, a blind guess"}]
         self.status = (
-            f"{len(plan.lanes)} starts × {len(plan.seeds)} seeds, {plan.steps:,} steps each"
+            f"{len(plan.lanes)} starts × seeds {plan.seeds[0]} to {plan.seeds[-1]}, "
+            f"{plan.steps:,} steps each"
         )
 
     def start(self) -> None:

@@ -208,7 +208,10 @@ def _presence() -> Generator[Presence]:
         presence.end()
 
 
-_HEAD = '<meta name="color-scheme" content="light dark">'
+_HEAD = (
+    '<meta name="color-scheme" content="light dark">'
+    f"<script>{LESSON.with_name('lesson.js').read_text(encoding='utf-8')}</script>"
+)
 
 
 def _follow_the_system_theme(page: Any) -> None:

@@ -1,5 +1,6 @@
 """Arrays of a network as what a picture draws of them."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -10,6 +11,7 @@ from jaxtyping import Float
 
 from fanin.lab.formula import activation_of_formula
 from fanin.lab.pictures.chart import Chart, Series, bars, dots
+from fanin.lab.within import Within
 from fanin.networks.activations import nonlinearity_of
 from fanin.sampling import Sample
 from fanin.theory import Gains, Nonlinearity, exact_gains, find_nonlinearity
@@ -43,9 +45,16 @@ def different_units(weight: Float[np.ndarray, "fan_in units"]) -> int:
     return len(np.unique(np.round(weight / max(float(np.abs(weight).max()), 1e-30), 4), axis=1).T)
 
 
-def root_mean_square(x: Float[np.ndarray, "..."]) -> float:
-    """√E[x²]."""
-    return float(np.sqrt(np.mean(np.asarray(x, np.float64) ** 2)))
+def let_through(seen: Within, before: str) -> float:
+    """The share of the gradient (root mean square) that the hidden layer's activation lets through.
+
+    `before` names what the activation gets to see.
+    """
+    inner, outer = (
+        float(np.sqrt(np.mean(seen.gradients[name].astype(np.float64) ** 2)))
+        for name in (before, "hidden.0.activation")
+    )
+    return inner / outer if outer else math.nan
 
 
 def gains_of(name: str, formula: str = "") -> tuple[Nonlinearity, Gains]:

@@ -268,7 +268,7 @@ class _History:
         # No more dev losses than there are pixels.
         every = -(-len(self.dev_steps) // 1_000) or 1
         dev = line(
-            f"dev loss, {self.label}" if self.label else "dev loss",
+            ("earlier " if faint else "") + "dev loss" + (f", {self.label}" if self.label else ""),
             self.dev_steps[::every],
             self.dev_losses[::every],
             tone=self.tone,

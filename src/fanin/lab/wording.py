@@ -21,6 +21,11 @@ def said(options: TrainingOptions, sizes: Mapping[str, Any]) -> str:
     )
 
 
+def literal(text: str) -> str:
+    """Somebody's own text as it is, in Markdown and in HTML: no sign in it means anything."""
+    return "".join(f"&#{ord(sign)};" for sign in text)
+
+
 def uploaded_words(files: Sequence[Any]) -> Words | None:
     """The words of a file that was given to `marimo.ui.file`; None where there is none.
 

@@ -192,7 +192,7 @@ function grid(context, x, y, box, spec, colours) {
     }
     const half = context.measureText(text).width / 2;
     const middle = Math.min(place, box.right + MARGIN.right - half - 1);
-    if (middle - half < taken + (spec.x.ticks ? 1 : 6)) continue;
+    if (middle - half < taken + (spec.x.ticks ? -2 : 6)) continue;
     taken = middle + half;
     context.fillText(text, middle, box.bottom + 7);
   }

@@ -3,7 +3,7 @@ export default {
     const root = make("div", el, { className: "training" });
     const bar = make("div", root, { className: "bar" });
     bar.setAttribute("role", "group");
-    bar.setAttribute("aria-label", "training");
+    bar.setAttribute("aria-label", model.get("label"));
     const button = (text, wish, className = "") => {
       const made = make("button", bar, { type: "button", textContent: text, className });
       made.addEventListener("click", () => model.send({ wish, steps: Number(steps.value) }));
