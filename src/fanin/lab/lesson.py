@@ -513,7 +513,7 @@ def _(V, base, examined, lab, math, mo, output_scale, start_within, zero_bias):
 
     lab.table(
         [_row("before", start_within), _row("after", _after)],
-        ("the same network, same examples", "logits' std", "loss", "by the formula"),
+        ("the same network", "logits' std", "loss", "by the formula"),
     )
     return (small_output,)
 
@@ -999,8 +999,8 @@ def _(controls, mo):
 One can also do without all this care. Batch normalisation takes each unit's pre-activation, takes
 off its mean over the batch and divides by its standard deviation there; then a learnt gain and bias
 move it where it should be. Whatever the scale of the weights, what tanh gets to see has a standard
-deviation of one. Drag the scale, and compare with step 6: the words, the numbers of the layers and
-the examples are the same on both sides.
+deviation of one. Drag the scale, and compare with step 6: weights and examples
+are the same on both sides.
 """
         ),
         controls(
@@ -1063,7 +1063,7 @@ def _(bare, base, examined, lab, normalised_scale, normed, normed_base, small_ou
     lab.table(
         list(
             zip(
-                ("loss", "standard deviation before tanh", "saturated", "gradient through tanh"),
+                ("loss", "std of what tanh sees", "saturated", "gradient through tanh"),
                 _seen(_without, "hidden.0"),
                 _seen(_with, "hidden.0.normalisation"),
                 strict=True,
