@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
                 page.goto(address)
                 page.locator("h1").wait_for()
                 title = time.monotonic() - began
-                page.get_by_text("Saturated without").wait_for()
+                page.get_by_text("what tanh sees").wait_for()
                 whole = time.monotonic() - began
                 print(f"{scheme}, {width} px: title after {title:.1f} s, all after {whole:.1f} s")
                 use(page, timed=(scheme, width) == ("light", WIDTH))
