@@ -1,5 +1,6 @@
 """The report as JSON: its schema, writing and reading."""
 
+import inspect
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
@@ -236,4 +237,8 @@ def read_document(content: bytes, source: str = "report") -> ReportDocument:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a report."""
-    return msgspec.json.schema(ReportDocument)
+    schema = msgspec.json.schema(ReportDocument)
+    for definition in schema["$defs"].values():
+        if "description" in definition:  # a docstring, which Python before 3.13 leaves indented
+            definition["description"] = inspect.cleandoc(definition["description"])
+    return schema
