@@ -140,6 +140,7 @@ def fanin_race(sizes: tuple[int, int, int, int], runs: int) -> Callable[[int], N
     from fanin.race import Lane, Run
     from fanin.race.devices import use_all_cores
     from fanin.race.run import Heat
+    from fanin.race.widths import choose_width
     from fanin.starts import find_start
     from fanin.training import TrainingOptions
 
@@ -151,7 +152,8 @@ def fanin_race(sizes: tuple[int, int, int, int], runs: int) -> Callable[[int], N
     )
     options = TrainingOptions(steps=10**9, batch=batch, lr=RATE)
     lanes = [Lane("fanin", network, find_start("fanin"), options)]
-    heat = Heat(lanes, [Run(0, seed) for seed in range(runs)], corpus)
+    racers = [Run(0, seed) for seed in range(runs)]
+    heat = Heat(lanes, racers, corpus, tile=choose_width(lanes, racers, corpus).width)
 
     def train(steps: int) -> None:
         # The training alone: how often dev losses are measured is another choice.

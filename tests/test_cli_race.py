@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from fanin.cli import MENDABLE, main
@@ -61,8 +62,9 @@ def test_a_race_gives_json_csv_and_a_page_and_goes_on_from_its_folder(folder, ca
     assert (report["schema"], report["reference"], report["seeds"]) == ("fanin.race/1", "fanin", 3)
     assert (report["steps"], report["interim"], report["judged_on"]) == (40, False, "test")
     assert report["seconds"] > 0
-    assert report["machine"]["versions"]["jax"]
-    assert {"platform", "tile", "lane fanin", "lane glorot-normal"} <= report["options"].keys()
+    assert [machine["versions"]["jax"] for machine in report["machines"]] == [jax.__version__]
+    assert report["tile"] == 1
+    assert {"platform", "lane fanin", "lane glorot-normal"} <= report["options"].keys()
     keys = {"name", "dev_loss", "test_loss", "mean", "interval", "difference", "verdict", "level"}
     keys |= {"difference_interval", "paired_seeds", "diverged", "tuned_lr", "steps_to_target"}
     for start in report["starts"]:

@@ -19,6 +19,7 @@ from fanin.race import Lane, Race, Results, Run, Tuning, course, race
 from fanin.race.course import RECORD, best_rate
 from fanin.race.events import Chunk, Finished, Opening, Resumed, Tuned
 from fanin.race.lanes import program_of
+from fanin.race.machine import this_machine
 from fanin.race.record import RecordError, read_record
 from fanin.race.run import evaluation_interval, heats
 from fanin.race.waves import first_wave
@@ -195,7 +196,7 @@ def test_the_course_begins_with_what_is_raced_and_ends_with_every_run(whole):
     opening, *events = whole
     assert isinstance(opening, Opening)
     assert (opening.lanes, opening.seeds) == (("fanin", "kaiming-normal"), (0, 1, 2))
-    assert {"platform", "tile", "words", "split_seed", "lane fanin"} <= opening.options.keys()
+    assert {"platform", "words", "split_seed", "lane fanin"} <= opening.options.keys()
     finished = [event for event in events if isinstance(event, Finished)]
     assert {event.run for event in finished} == {
         (place, seed) for place in (0, 1) for seed in range(3)
@@ -205,9 +206,9 @@ def test_the_course_begins_with_what_is_raced_and_ends_with_every_run(whole):
 
 def test_a_race_that_was_closed_goes_on_with_the_same_numbers(tmp_path, whole):
     events = course(PLAN, tmp_path, checkpoint_seconds=0.0)
-    seen = [next(events) for _ in range(14)]
+    seen = [next(events) for _ in range(15)]
     events.close()
-    assert any(event.step == 40 for event in seen[1:])
+    assert any(isinstance(event, Chunk) and event.step == 40 for event in seen)
     assert (tmp_path / "states.safetensors").exists()
     again = raced(PLAN, tmp_path)
     assert numbers(again) == numbers(whole)
@@ -264,6 +265,37 @@ def test_a_race_that_was_killed_goes_on_with_the_same_numbers(tmp_path):
     after = raced(plan, tmp_path)
     assert 4 <= killed_after < len(after)
     assert numbers(after) == numbers(raced(plan))
+
+
+def test_a_race_goes_on_with_the_width_that_it_was_begun_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("fanin.race.widths.tile_width", lambda: 3)
+    begun = raced(PLAN)
+    events = course(PLAN, tmp_path, checkpoint_seconds=0.0)
+    for _ in range(10):
+        next(events)
+    events.close()
+    monkeypatch.undo()
+    again = raced(PLAN, tmp_path)
+    assert numbers(again) == numbers(begun)
+    assert Results(PLAN).add_all(again).tile == 3
+    wave = next(event for event in again if isinstance(event, Chunk))
+    assert len(wave.runs) == min(6, 3 * jax.device_count())
+
+
+def test_a_race_tells_that_it_went_on_on_another_machine(tmp_path, monkeypatch):
+    events = course(PLAN, tmp_path, checkpoint_seconds=0.0)
+    for _ in range(14):
+        next(events)
+    events.close()
+    here = this_machine()
+    monkeypatch.setattr("fanin.race.plan.this_machine", lambda: replace(here, cpu="another one"))
+    results = Results(PLAN).add_all(raced(PLAN, tmp_path))
+    said = " ".join(results.document(results.judge()).notes)
+    assert f"the same run may have other numbers: processor {here.cpu}, then another one." in said
+    assert [machine.cpu for machine in results.machines] == [here.cpu, "another one"]
+    # Only to look at what is on record is not to run.
+    monkeypatch.undo()
+    assert Results(PLAN).add_all(raced(PLAN, tmp_path)).machines == results.machines
 
 
 def test_another_race_is_refused_in_the_same_folder(tmp_path, whole):

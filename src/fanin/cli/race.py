@@ -217,7 +217,7 @@ def race(
     document = results.document(verdict, target=target)
     _write(results, verdict, document, csv, html)
     if json:
-        _print_json(document, plan, out, csv, html)
+        _print_json(document, results, out, csv, html)
     else:
         _print_table(document, [path for path in (csv, html) if path is not None])
     return INTERRUPTED if interrupted else 0
@@ -303,17 +303,20 @@ def _watch(plan: "Race", out: str | None, *, quiet: bool) -> tuple["Results", bo
 
     from fanin.pictures.race_progress import RaceDisplay
     from fanin.race import Results, course
+    from fanin.race.events import Resumed
 
     results = Results(plan)
     try:
         # Closed at the end, so that the record is whole on the disk before anything is printed.
         with closing(course(plan, out)) as events:
-            next(events)  # the opening: from here on the folder is known to do
+            results.add(next(events))  # the opening: from here on the folder is known to do
             if not quiet:
                 print(_introduction(plan), file=sys.stderr)
             with nullcontext() if quiet else RaceDisplay(results) as display:
                 for event in events:
                     results.add(event)
+                    if isinstance(event, Resumed) and event.dropped:
+                        print(f"fanin: {printable(event.dropped)}", file=sys.stderr)
                     if display is not None:
                         display.update()
     except KeyboardInterrupt:
@@ -363,16 +366,20 @@ def _write(
 
 
 def _print_json(
-    document: "StandingsDocument", plan: "Race", out: str | None, csv: str | None, html: str | None
+    document: "StandingsDocument",
+    results: "Results",
+    out: str | None,
+    csv: str | None,
+    html: str | None,
 ) -> None:
     import msgspec
 
     fields: dict[str, Any] = msgspec.to_builtins(document)
     del fields["schema"]
-    opening = plan.opening()
     fields |= {
-        "options": opening.options,
-        "machine": msgspec.to_builtins(opening.machine),
+        "options": results.plan.opening().options,
+        "tile": results.tile,
+        "machines": msgspec.to_builtins(results.machines),
         "folder": out,
         "csv": csv,
         "html": html,

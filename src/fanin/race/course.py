@@ -15,11 +15,12 @@ from jaxtyping import Float
 
 from fanin.race.checkpoint import Checkpoint, read_checkpoint
 from fanin.race.devices import use_all_cores
-from fanin.race.events import Chunk, Event, Finished, Opening, Tuned
+from fanin.race.events import Chunk, Event, Finished, Opening, Tuned, Width
 from fanin.race.lanes import Lane, Run
 from fanin.race.plan import Race
 from fanin.race.record import Record, RecordedRace, folder_for, open_record
 from fanin.race.run import Heat, RaceProgress, heats, race
+from fanin.race.widths import choose_width
 
 RECORD = "race.jsonl"
 
@@ -45,7 +46,7 @@ def course(
             folder = folder_for(folder)
             record, recorded = open_record(folder / RECORD, opening)
             stack.enter_context(record)
-        yield opening
+        yield recorded.opening
         yield from recorded.events
         following = _Course(plan, opening, record, folder, recorded, checkpoint_seconds)
         for event in following.events():
@@ -74,9 +75,17 @@ class _Course:
         # The machine does not make it another race.
         same = msgspec.json.encode((opening.lanes, opening.seeds, opening.options))
         self._race = hashlib.sha256(same).hexdigest()
+        chosen = (event.width for event in recorded.events if isinstance(event, Width))
+        self._tile = next(chosen, 0)
 
     def events(self) -> Iterator[Event]:
         lanes = list(self._plan.lanes)
+        # Seed by seed, so that what is through first are pairs.
+        runs = [Run(lane, seed) for seed in self._plan.seeds for lane in range(len(lanes))]
+        if not self._tile:
+            width = choose_width(lanes, runs, self._plan.corpus)
+            self._tile = width.width
+            yield width
         if self._plan.tuning is not None:
             tuned = {e.lane: e for e in self._recorded.events if isinstance(e, Tuned)}
             for place, lane in enumerate(lanes):
@@ -85,8 +94,6 @@ class _Course:
                     yield tuned[place]
                 options = replace(lane.options, lr=tuned[place].rate)
                 lanes[place] = replace(lane, options=options)
-        # Seed by seed, so that what is through first are pairs.
-        runs = [Run(lane, seed) for seed in self._plan.seeds for lane in range(len(lanes))]
         through = {Run(*name) for name in self._recorded.finished()}
         for members in heats(lanes, runs):
             if not through.issuperset(members):
@@ -100,7 +107,9 @@ class _Course:
         losses: dict[Run, float] = {}
         # Nothing is looked at on the way.
         steps = max(1, self._plan.steps)
-        for progress in race(variants, runs, self._plan.corpus, evaluate_every=steps):
+        for progress in race(
+            variants, runs, self._plan.corpus, evaluate_every=steps, tile=self._tile
+        ):
             losses.update(zip(progress.runs, progress.dev_loss.tolist(), strict=True))
         by_rate = tuple(
             tuple(losses[Run(rate, seed)] for seed in tuning.seeds) for rate in range(len(variants))
@@ -129,12 +138,14 @@ class _Course:
         saved = None if self._folder is None else read_checkpoint(self._folder, self._race)
         if saved is not None and saved.runs == members:
             try:
-                heat = Heat(lanes, members, corpus, saved=saved.states, step=saved.step)
+                heat = Heat(
+                    lanes, members, corpus, tile=self._tile, saved=saved.states, step=saved.step
+                )
             except (KeyError, ValueError):  # of another version: its states do not fit
                 pass
             else:
                 return heat, False
-        return Heat(lanes, members, corpus), True
+        return Heat(lanes, members, corpus, tile=self._tile), True
 
     def _save(self, heat: Heat) -> None:
         if self._record is None or self._folder is None:

@@ -12,7 +12,7 @@ from fanin.race.machine import cores
 # AMD EPYC a run's step took 24.8, 21.3 and 22.1 µs at widths of 1, 4 and 8 with embedding 4 and
 # hidden 100, and 46.6, 45.2 and 46 µs with 10 and 200. It would lose more: two runs of a race
 # would share one core, and most places of the last tile would stand empty. On accelerators a
-# step of one small network is all dispatch; that width was not measured.
+# step of one small network is all dispatch; a race times a few widths there (widths.py).
 _TILE = {"cpu": 1}
 _TILE_ELSEWHERE = 128
 
@@ -30,7 +30,8 @@ def use_all_cores() -> None:
 
 
 def tile_width() -> int:
-    """How many runs a device trains side by side; a run's last bits hang on it."""
+    """How many runs a device trains side by side where nothing is timed; a run's last bits hang
+    on it."""
     return _TILE.get(jax.default_backend(), _TILE_ELSEWHERE)
 
 

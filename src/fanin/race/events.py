@@ -33,9 +33,21 @@ class Opening(_Event, frozen=True, tag="opening"):
 
 @final
 class Resumed(_Event, frozen=True, tag="resumed"):
-    """The race was taken up again, on this machine."""
+    """The race was taken up again, on this machine; `dropped` says what was damaged by then."""
 
     machine: Machine
+    dropped: str | None = None
+
+
+@final
+class Width(_Event, frozen=True, tag="width"):
+    """How many runs a device trains side by side, as it was chosen; who goes on keeps to it.
+
+    `timed` are the widths that were tried, each with the seconds that a step of them all took.
+    """
+
+    width: int
+    timed: tuple[tuple[int, Number], ...] = ()
 
 
 @final
@@ -77,5 +89,5 @@ class Finished(_Event, frozen=True, tag="finished"):
     seconds: float
 
 
-Later: TypeAlias = Resumed | Tuned | Chunk | Finished
+Later: TypeAlias = Resumed | Width | Tuned | Chunk | Finished
 Event: TypeAlias = Opening | Later

@@ -43,6 +43,15 @@ class Program:
     optimiser: Optimiser
 
 
+_FLOAT = 4  # bytes
+_SLOTS = {"sgd": 2, "adam": 3, "adamw": 3}  # parameters, and what the optimiser remembers of each
+
+
+def state_bytes(lane: Lane) -> int:
+    """What one run of the lane keeps from step to step, or thereabouts."""
+    return lane.network.parameter_count * _FLOAT * _SLOTS[lane.options.optimiser]
+
+
 def program_of(lane: Lane) -> Program:
     options = lane.options
     return Program(lane.network, options.batch, options.schedule, options.update_rule)

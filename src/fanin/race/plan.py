@@ -9,7 +9,6 @@ import jax
 
 from fanin.corpus import Corpus
 from fanin.errors import OptionError, ShapeError
-from fanin.race.devices import tile_width
 from fanin.race.events import Opening
 from fanin.race.lanes import Lane, check_lanes
 from fanin.race.machine import this_machine
@@ -104,7 +103,6 @@ class Race:
             "evaluate_every": self.interval,
             "tuning": None if self.tuning is None else asdict(self.tuning),
             "platform": jax.default_backend(),
-            "tile": tile_width(),
         }
         for lane in self.lanes:
             options[f"lane {lane.name}"] = _described(lane)

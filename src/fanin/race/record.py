@@ -10,17 +10,16 @@ import fcntl
 import os
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, final
+from typing import final
 
 import msgspec
 
 from fanin.atomic_file import reason
 from fanin.errors import FaninError
-from fanin.race.events import SCHEMA, Event, Finished, Later, Number, Opening, Resumed, RunName
-from fanin.race.machine import Machine
+from fanin.race.events import SCHEMA, Event, Finished, Later, Opening, Resumed, RunName
 
 _LINE = re.compile(rb'(\{"line":(\d{1,18}),"event":(.*)),"crc":"([0-9a-f]{8})"\}')
 
@@ -39,35 +38,9 @@ class RecordedRace:
     dropped: str | None = None
     whole_bytes: int = 0
 
-    @property
-    def machines(self) -> tuple[Machine, ...]:
-        """Those that the race ran on, in turn; between unlike ones numbers may differ."""
-        resumed = (event.machine for event in self.events if isinstance(event, Resumed))
-        return (self.opening.machine, *resumed)
-
     def finished(self) -> dict[RunName, Finished]:
         """The runs that are through."""
         return {event.run: event for event in self.events if isinstance(event, Finished)}
-
-    def losses(
-        self, which: Literal["test_loss", "dev_loss"] = "test_loss"
-    ) -> dict[str, tuple[Number, ...]]:
-        """Each lane's final losses by seed: NaN where a run diverged, None where not through.
-
-        That is what `fanin.race.standings.judge` takes.
-        """
-        through = self.finished()
-
-        def loss(run: RunName) -> Number:
-            if run not in through:
-                return None
-            found = through[run].test_loss if which == "test_loss" else through[run].dev_loss
-            return float("nan") if found is None else found
-
-        return {
-            name: tuple(loss((lane, seed)) for seed in self.opening.seeds)
-            for lane, name in enumerate(self.opening.lanes)
-        }
 
 
 def read_record(path: str | Path) -> RecordedRace:
@@ -152,8 +125,9 @@ def open_record(path: str | Path, opening: Opening) -> tuple[Record, RecordedRac
     """A record to append to, and what is in it: begun, or gone on with where there is one.
 
     A record that was cut off within its first line is begun anew. Where lines were dropped, their
-    bytes go to a file beside it, named `….dropped`. Where the race goes on, a line says on which
-    machine. RecordError where the file holds another race, or another process writes to it.
+    bytes go to a file beside it, named `….dropped`. Where the race goes on, a last line says so,
+    and on which machine. RecordError where the file holds another race, or another process writes
+    to it.
     """
     path = Path(path)
     try:
@@ -175,13 +149,14 @@ def open_record(path: str | Path, opening: Opening) -> tuple[Record, RecordedRac
                 file.write(content[recorded.whole_bytes :])
             os.ftruncate(descriptor, recorded.whole_bytes)
         record = Record(path, descriptor, 1 + len(recorded.events), recorded.whole_bytes)
-        record.append(Resumed(opening.machine))
+        resumed = Resumed(opening.machine, recorded.dropped)
+        record.append(resumed)
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, OSError):
             raise RecordError(f"{path}: cannot be written: {reason(error)}") from None
         raise
-    return record, recorded
+    return record, replace(recorded, events=(*recorded.events, resumed))
 
 
 def _cut_in_first_line(content: bytes) -> bool:

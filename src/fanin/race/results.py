@@ -3,13 +3,25 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, TypeAlias, final
 
 import numpy as np
 from jaxtyping import Float, Integer
 
 from fanin.errors import OptionError
-from fanin.race.events import Chunk, Event, Finished, Number, Opening, RunName, Tuned
+from fanin.race.events import (
+    Chunk,
+    Event,
+    Finished,
+    Number,
+    Opening,
+    Resumed,
+    RunName,
+    Tuned,
+    Width,
+)
+from fanin.race.machine import Machine
 from fanin.race.plan import Race
 from fanin.race.standings import LEVEL, MARGIN, Standings, judge
 from fanin.race.table import StandingsDocument, document_of
@@ -51,12 +63,22 @@ class Results:
         self.tuned: dict[int, Tuned] = {}
         self.finished: dict[RunName, Finished] = {}
         self.seconds = 0.0
+        self.tile: int | None = None
+        self.machines: list[Machine] = []
+        """Those that ran some of it, in turn."""
+        self._machine: Machine | None = None
         self._chunks: dict[RunName, dict[int, tuple[float, float]]] = {}
         self._spent: dict[RunName, dict[int, float]] = {}
 
     def add(self, event: Event) -> None:
         """Takes in what an event says."""
-        if isinstance(event, Tuned):
+        if isinstance(event, Opening | Resumed):
+            self._machine = event.machine
+        elif self._machine is not None and self._machine not in self.machines:
+            self.machines.append(self._machine)
+        if isinstance(event, Width):
+            self.tile = event.width
+        elif isinstance(event, Tuned):
             self.tuned[event.lane] = event
         elif isinstance(event, Finished):
             self.finished[event.run] = event
@@ -71,8 +93,7 @@ class Results:
 
     def add_all(self, events: Iterable[Event]) -> "Results":
         for event in events:
-            if not isinstance(event, Opening):
-                self.add(event)
+            self.add(event)
         return self
 
     @property
@@ -206,6 +227,11 @@ class Results:
             found.append(
                 f"Steps to target: until the dev loss was at or below {target:g}, as measured "
                 f"every {self.plan.interval:,} steps; seconds are those of a run's own training."
+            )
+        for before, after in pairwise(self.machines):
+            found.append(
+                "The race went on on another machine, where the same run may have other numbers: "
+                f"{'; '.join(before.differences(after))}."
             )
         return found
 

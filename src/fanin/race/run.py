@@ -17,14 +17,12 @@ import numpy as np
 from jaxtyping import Float
 
 from fanin.corpus import Corpus, Examples
-from fanin.race.devices import everywhere, memory_for_states, tile_width
-from fanin.race.lanes import Lane, Run, check_lanes, grouped, program_of
+from fanin.race.devices import everywhere, memory_for_states
+from fanin.race.lanes import Lane, Run, check_lanes, grouped, program_of, state_bytes
 from fanin.race.tiles import MOST_PROGRAMS
 from fanin.race.waves import Wave, first_wave, restored_wave
+from fanin.race.widths import choose_width
 from fanin.training.evaluation import Blocks
-
-_FLOAT = 4  # bytes
-_SLOTS = {"sgd": 2, "adam": 3, "adamw": 3}  # parameters, and what the optimiser remembers of each
 
 
 @final
@@ -60,14 +58,14 @@ class Heat:
         runs: Sequence[Run],
         corpus: Corpus,
         *,
-        tile: int | None = None,
+        tile: int,
         saved: Mapping[str, np.ndarray] | None = None,
         step: int = 0,
     ) -> None:
         self.runs = tuple(runs)
         self.step = step
         self.steps = lanes[0].options.steps
-        places = jax.device_count() * (tile or tile_width())
+        places = jax.device_count() * tile
         self._groups = [
             [
                 first_wave(lanes, program, part, corpus, places)
@@ -145,10 +143,11 @@ def race(
 
     Runs move together, from one evaluation to the next, as far as memory holds them; then come
     the others. The last record of a wave has the test losses. A run whose numbers are no longer
-    finite goes on as NaN and disturbs no other. Raises OptionError for lanes that cannot race
-    each other.
+    finite goes on as NaN and disturbs no other. `tile` is the width of a tile, chosen unless it is
+    given. Raises OptionError for lanes that cannot race each other.
     """
     check_lanes(lanes)
+    tile = tile or choose_width(lanes, runs, corpus).width
     steps = lanes[0].options.steps
     every = evaluate_every or evaluation_interval(steps)
     for members in heats(lanes, runs):
@@ -176,7 +175,7 @@ def heats(
     taken, programs = 0, set[Any]()
     for run in runs:
         lane = lanes[run.lane]
-        size = lane.network.parameter_count * _FLOAT * _SLOTS[lane.options.optimiser]
+        size = state_bytes(lane)
         full = taken + size > memory or len(programs | {program_of(lane)}) > MOST_PROGRAMS
         if full and cut[-1]:
             cut.append([])
