@@ -19,6 +19,8 @@ def test_lanes_are_named_by_what_they_vary_in():
     names = [lane.name for lane in with_axis(varied("lr", "0.1", "0.3"), "depth", ["1", "2"])]
     expected = ["fanin lr=0.1 depth=1", "fanin lr=0.1 depth=2"]
     assert names == [*expected, "fanin lr=0.3 depth=1", "fanin lr=0.3 depth=2"]
+    names = [lane.name for lane in varied("normalisation", "none", "batch")]
+    assert names == ["fanin normalisation=none", "fanin normalisation=batch"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,8 @@ def test_an_option_of_a_start_joins_those_it_has_and_replaces_its_own():
 @pytest.mark.parametrize(
     ("axis", "value", "message"),
     [
-        ("lrr", "1", "did you mean lr"),
+        ("lrr", "1", "is not known; did you mean lr[?] There are start, gain"),
+        ("fish", "1", "is not known; there are start, gain"),
         ("lr", "fast", "the axis lr takes numbers; found 'fast'"),
         ("lr", "-1", "the axis lr=-1.0 of fanin: lr must be a positive"),
         ("depth", "0", "whole numbers from 1 up"),

@@ -146,6 +146,11 @@ def test_a_difference_that_is_shown_but_small_is_called_so():
     assert "less than" not in text(2.2 + shift, np.full(32, 2.2), margin=0.005)
 
 
+def test_an_interval_that_leaves_out_zero_is_not_shown_to_reach_it():
+    shift = around(0.0049, 0.0125, 32)
+    assert "worse by 0.005 nats (0.0004 to 0.0094, 32 pairs)" in text(2.2 + shift, np.full(32, 2.2))
+
+
 def test_equivalence_takes_two_one_sided_tests():
     reference = np.full(32, 2.2)
     shift = around(0.003, 0.02, 32)

@@ -30,8 +30,8 @@ def with_axis(lanes: Sequence[Lane], name: str, values: Sequence[Any]) -> list[L
     axis = AXES.get(name)
     if axis is None:
         near = difflib.get_close_matches(name, AXES, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise OptionError(f"the axis {name!r} is not known; {hint}There are {', '.join(AXES)}.")
+        hint = f"did you mean {near[0]}? There are" if near else "there are"
+        raise OptionError(f"the axis {name!r} is not known; {hint} {', '.join(AXES)}")
     if not values:
         raise OptionError(f"the axis {name} has no values; give some: {name}=…,…")
     read: list[Any] = []

@@ -65,6 +65,8 @@ def _interval(interval: Interval | None, sign: int = 1) -> str:
         return ""
     half = (interval.high - interval.low) / 2
     low, high = sorted((sign * interval.low, sign * interval.high))
+    if low * high > 0:  # an end that is not zero is not shown as zero
+        half = min(half, abs(low), abs(high))
     return f"{nats(low, half)} to {nats(high, half)}, "
 
 
