@@ -340,6 +340,9 @@ def test_the_best_rate_is_the_lowest_mean_at_which_every_run_finished():
     nan = math.nan
     assert best_rate(((2.5, 2.6), (2.4, 2.5), (2.0, nan), (2.0, None), (1.0, 9.0)), 3.0) == 1
     assert best_rate(((nan,), (nan,)), 3.0) == 0
+    # Where there is no such rate, the one at which most finished, then the lowest finite losses.
+    assert best_rate(((2.0, nan), (2.4, 3.5), (2.2, 3.4), (nan, nan)), 3.0) == 2
+    assert best_rate(((6.0, 7.0), (4.0, 5.0)), 3.0) == 1
 
 
 def test_a_best_rate_at_the_edge_is_told():
@@ -347,6 +350,9 @@ def test_a_best_rate_at_the_edge_is_told():
     results.add(Tuned(0, 0.4, (0.1, 0.2, 0.4), (7,), ((2.5,), (2.4,), (2.3,))))
     results.add(Tuned(1, 0.2, (0.1, 0.2, 0.4), (7,), ((2.5,), (2.3,), (2.4,))))
     assert list(results.at_edge()) == ["fanin"]
+    assert results.never_finished() == []
+    results.add(Tuned(1, 0.2, (0.1, 0.2), (7, 8), ((2.5, None), (2.3, 9.0))))
+    assert results.never_finished() == ["kaiming-normal"]
 
 
 def test_a_grid_goes_with_the_rate_that_the_optimiser_has():

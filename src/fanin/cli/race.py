@@ -208,7 +208,7 @@ def race(
         tuple(lanes),
         _seeds(first_seed, seeds),
         corpus,
-        _tuning(tune_lr, rates, tuning_seeds),
+        _tuning(tune_lr, rates, tuning_seeds, axis),
         eval_every,
     )
     _check_verdict(plan, reference, margin, level, target)
@@ -251,7 +251,7 @@ def _seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def _tuning(wanted: bool, rates: str | None, seeds: int) -> Any:
+def _tuning(wanted: bool, rates: str | None, seeds: int, axes: tuple[str, ...]) -> Any:
     from fanin.race import Tuning
     from fanin.race.plan import FIRST_TUNING_SEED
 
@@ -259,6 +259,8 @@ def _tuning(wanted: bool, rates: str | None, seeds: int) -> Any:
         if rates is not None:
             raise OptionError("--rates are for tuning; give --tune-lr too, or --axis lr=…")
         return None
+    if any(axis.partition("=")[0] == "lr" for axis in axes):
+        raise OptionError("--tune-lr chooses the rates of --axis lr=… anew; give one of the two")
     try:
         grid = tuple(float(rate) for rate in rates.split(",")) if rates else ()
     except ValueError:
@@ -334,10 +336,13 @@ def _watch(plan: "Race", out: str | None, *, quiet: bool) -> tuple["Results", bo
 
 
 def _introduction(plan: "Race") -> str:
+    from fanin.race.wording import counted
+
     words = plan.corpus.words
     return (
         f"{len(words.words):,} words ({printable(words.source)}; {words.duplicates:,} duplicates "
-        f"dropped), {len(plan.lanes)} starts × {len(plan.seeds)} seeds, {plan.steps:,} steps each"
+        f"dropped), {counted(len(plan.lanes), 'start')} × {counted(len(plan.seeds), 'seed')}, "
+        f"{plan.steps:,} steps each"
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from fanin.pictures.figures import BLACK, GREY, new_figure
 from fanin.race import Results
@@ -25,7 +26,7 @@ _LEGEND = 24  # characters of a name
 def curves_figure(results: Results, uniform: float) -> Figure:
     """The mean dev loss of each start by step, and the inner 80 % of its seeds as a band."""
     figure, axes = new_figure(7.4, 4.4)
-    settled = [uniform]
+    settled, lines = [uniform], list[tuple[Line2D, str, float]]()
     for place, lane in enumerate(results.plan.lanes):
         curves = results.curves(place)
         if not curves.steps.size:
@@ -34,20 +35,17 @@ def curves_figure(results: Results, uniform: float) -> Figure:
         low, mean, high = _spread(finite)
         colour, style = _look(place)
         axes.fill_between(curves.steps, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(
-            curves.steps,
-            mean,
-            color=colour,
-            linestyle=style,
-            linewidth=1.6,
-            label=_short(lane.name),
-        )
+        (line,) = axes.plot(curves.steps, mean, color=colour, linestyle=style, linewidth=1.6)
+        lowest = float(np.min(mean, initial=math.inf, where=np.isfinite(mean)))
+        lines.append((line, _short(lane.name), lowest))
         late = curves.steps > _EARLY * curves.steps[-1]
         shown = np.concatenate([low[late], high[late]])
         settled += shown[np.isfinite(shown) & (shown < _NEAR * uniform)].tolist()
     axes.axhline(uniform, color=GREY, linewidth=1, linestyle="--", label="log V, a blind guess")
     room = (max(settled) - min(settled)) * _ROOM or _ROOM
     axes.set_ylim(min(settled) - room, max(settled) + room)
+    for line, name, lowest in lines:
+        line.set_label(name if lowest <= axes.get_ylim()[1] else f"{name} (above)")
     axes.set_xlim(0, max(results.plan.steps, 1))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("step", color=BLACK)

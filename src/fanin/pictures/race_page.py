@@ -9,6 +9,7 @@ from fanin.pictures.figures import figure_bytes
 from fanin.pictures.race_figures import curves_figure, differences_figure
 from fanin.race import Results, table
 from fanin.race.table import StandingsDocument
+from fanin.race.wording import counted
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -17,10 +18,22 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; vertical-align: top; padding: 0.3rem 1rem 0.3rem 0;
   border-bottom: 1px solid #8884; }
 .scroll { overflow-x: auto; }
-.note { color: #808080; font-size: 0.9rem; }
+.note { opacity: 0.75; font-size: 0.9rem; }
 .interim { border-left: 4px solid #d55e00; padding-left: 0.8rem; font-weight: 600; }
-svg { width: 100%; height: auto; }
-figure { margin: 1.5rem 0; }
+figure { margin: 1.5rem 0; overflow-x: auto; }
+svg { width: 100%; min-width: 30rem; height: auto; }
+/* On a telephone a start is a card: its name, its numbers, then the verdict. */
+@media screen and (max-width: 700px) {
+  .standings table, .standings tbody { display: block; }
+  .standings tr { display: flex; flex-wrap: wrap; gap: 0 1.2rem; padding: 0.5rem 0;
+    border-bottom: 1px solid #8884; }
+  .standings tr:first-child, .standings td:empty { display: none; }
+  .standings td { border: 0; padding: 0; }
+  .standings td:first-child, .standings td:last-child { flex: 1 0 100%; }
+  .standings td:first-child { font-weight: 600; overflow-wrap: anywhere; }
+  .standings td:not(:first-child, :last-child)::before { content: attr(data-title) " ";
+    opacity: 0.75; font-size: 0.85rem; }
+}
 """
 
 
@@ -30,8 +43,9 @@ def race_page(results: Results, document: StandingsDocument) -> str:
     title = "Interim standings of a race" if document.interim else "A race of starts"
     words = plan.corpus.words
     told = (
-        f"{len(document.starts)} starts × {document.seeds} seeds, {document.steps:,} steps each, "
-        f"on {len(words.words):,} words ({words.source}), {document.seconds:,.0f} s."
+        f"{counted(len(document.starts), 'start')} × {counted(document.seeds, 'seed')}, "
+        f"{document.steps:,} steps each, on {len(words.words):,} words ({words.source}), "
+        f"{document.seconds:,.0f} s."
     )
     interim = (
         f'<p class="interim">Interim: judged on {document.judged_on} losses after step '
@@ -42,7 +56,7 @@ def race_page(results: Results, document: StandingsDocument) -> str:
     differences = differences_figure(document)
     parts = [
         f"<h1>{title}</h1><p>{_text(told)}</p>{interim}",
-        _table(*table(document)),
+        f'<div class="standings">{_table(*table(document))}</div>',
         "".join(f'<p class="note">{_text(note)}</p>' for note in document.notes),
         "<h2>On the way</h2>",
         _figure(
@@ -98,7 +112,13 @@ def _losses(document: StandingsDocument) -> str:
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     head = "".join(f"<th>{_text(cell)}</th>" for cell in heads)
     body = "".join(
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>\n" for row in rows
+        "<tr>"
+        + "".join(
+            f'<td data-title="{_text(title)}">{_text(cell)}</td>'
+            for title, cell in zip(heads, row, strict=True)
+        )
+        + "</tr>\n"
+        for row in rows
     )
     return f'<div class="scroll"><table><tr>{head}</tr>\n{body}</table></div>'
 

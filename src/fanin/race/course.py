@@ -177,14 +177,16 @@ class _Course:
 def best_rate(dev_loss: tuple[tuple[float | None, ...], ...], uniform_loss: float) -> int:
     """The place of the rate with the lowest mean dev loss, by rate and seed.
 
-    A rate at which a run diverged counts as infinitely bad; of equal ones the lowest is taken.
+    Rates at which fewer runs diverged come before, then those at which more losses are finite; of
+    equal ones the lowest is taken.
     """
 
-    def score(losses: tuple[float | None, ...]) -> float:
-        finished = [loss for loss in losses if loss is not None and loss <= uniform_loss]
-        return sum(finished) / len(finished) if len(finished) == len(losses) else math.inf
+    def score(losses: tuple[float | None, ...]) -> tuple[int, int, float]:
+        finite = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+        finished = sum(loss <= uniform_loss for loss in finite)
+        return -finished, -len(finite), sum(finite) / len(finite) if finite else math.inf
 
-    return int(np.argmin([score(losses) for losses in dev_loss]))
+    return min(range(len(dev_loss)), key=lambda rate: score(dev_loss[rate]))
 
 
 def _numbers(values: Float[np.ndarray, " runs"]) -> tuple[float, ...]:

@@ -84,7 +84,14 @@ def check_lanes(lanes: Sequence[Lane]) -> None:
 def crossed(lanes: Sequence[Lane], axis: str, values: Sequence[Any], vary: Any) -> list[Lane]:
     """Every lane with every value of one more axis; `vary(lane, value)` makes the variant."""
     return [
-        replace(vary(lane, value), name=f"{lane.name} {axis}={'none' if value is None else value}")
+        replace(vary(lane, value), name=f"{lane.name} {axis}={_shown(value)}")
         for lane in lanes
         for value in values
     ]
+
+
+def _shown(value: Any) -> str:
+    """As one would type it."""
+    if value is None:
+        return "none"
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

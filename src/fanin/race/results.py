@@ -204,6 +204,18 @@ class Results:
             if tuned.rate in (min(tuned.rates), max(tuned.rates))
         }
 
+    def never_finished(self) -> list[str]:
+        """The lanes of which some run diverged at every rate that was tried."""
+
+        def diverged(loss: Number) -> bool:
+            return loss is None or not loss <= self.plan.uniform_loss
+
+        return [
+            self.plan.lanes[lane].name
+            for lane, tuned in sorted(self.tuned.items())
+            if all(any(map(diverged, losses)) for losses in tuned.dev_loss)
+        ]
+
     def _notes(self, verdict: Verdict, target: float | None) -> list[str]:
         found: list[str] = []
         if verdict.judged_on == "dev":
@@ -217,6 +229,10 @@ class Results:
                 f"Learning rates were tuned with {count} other seed{'s' * (count > 1)}, the same "
                 "grid and steps for each start, on dev losses."
             )
+        found += [
+            f"At no rate that was tried did every tuning run of {name} finish."
+            for name in self.never_finished()
+        ]
         for name, tuned in self.at_edge().items():
             side = "lowest" if tuned.rate == min(tuned.rates) else "highest"
             found.append(

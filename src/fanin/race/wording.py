@@ -29,16 +29,18 @@ def verdict_text(standing: Standing) -> str:
 
 def notes(standings: Standings) -> tuple[str, ...]:
     """What holds for all verdicts of a race, a sentence each."""
-    comparisons = max(len(standings.starts) - 1, 1)
+    comparisons = len(standings.starts) - 1
     level, in_all = 100 * standings.comparison_level, 100 * standings.level
     found = [
         "Intervals are over initialisation and mini-batch order; words and split are fixed.",
-        (
+        f"Beside a mean stands half of its t interval at level {in_all:g} %.",
+    ]
+    if comparisons:
+        found.append(
             f"Differences to {standings.reference} are paired by seed, in nats per symbol of the "
             f"test words, negative for better; t intervals at level {level:.5g} % "
-            f"({comparisons} comparison{'s' * (comparisons > 1)}, {in_all:g} % in all)."
-        ),
-    ]
+            f"({counted(comparisons, 'comparison')}, {in_all:g} % in all)."
+        )
     if any(start.diverged for start in standings.starts):
         found.append(
             "Diverged: the loss is not finite, or at the end worse than a uniform model's "
@@ -50,6 +52,11 @@ def notes(standings: Standings) -> tuple[str, ...]:
             "often than the level says."
         )
     return tuple(found)
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 seed", "2 seeds"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def nats(value: float, half_width: float = 0.001) -> str:
@@ -76,7 +83,7 @@ def _half(comparison: Comparison) -> float:
 
 
 def _pairs(comparison: Comparison) -> str:
-    count = f"{comparison.pairs} pair{'s' * (comparison.pairs != 1)}"
+    count = counted(comparison.pairs, "pair")
     return f"the {count} where both finished" if _some_diverged(comparison) else count
 
 
