@@ -28,6 +28,25 @@ HIGH, LOW, ZERO, NEITHER = 1, -1, 2, 0
 """Codes of the saturation map."""
 
 
+class Totals(NamedTuple):
+    """Of all units of a table together."""
+
+    size: int
+    finite: int
+    """how many entries are"""
+    mean: float
+    second_moment: float
+    spread: float
+    """the variance of all entries"""
+    within: float
+    """the mean over units of each one's variance"""
+    power: float
+    """the mean over units of each one's second moment"""
+    lowest: float
+    highest: float
+    zeros: int
+
+
 class UnitSums(NamedTuple):
     """Of each unit (column), over all examples (rows); entries that are not finite left out.
 
@@ -44,6 +63,8 @@ class UnitSums(NamedTuple):
     """the largest absolute value; 1 where all are zero"""
     mean: Float[Array, " units"]
     variance: Float[Array, " units"]
+    totals: Totals | None = None
+    """what `summaries.totals` would make of these, where it is known already"""
 
 
 class Counts(NamedTuple):

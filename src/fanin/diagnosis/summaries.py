@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
-from fanin.diagnosis.measurements import Cosines, Counts, Ends, UnitSums
+from fanin.diagnosis.measurements import Cosines, Counts, Ends, Totals, UnitSums
 from fanin.diagnosis.recording import Between, Histogram, Moments, Number, Saturation
 
 # The characters of the map for the codes 0, 1, 2 and -1 of `measurements`.
@@ -16,26 +16,40 @@ _CHARACTERS = np.frombuffer(b".+0-", np.uint8)
 
 def moments(sums: UnitSums, counts: Counts | None = None, scale: float = 1.0) -> Moments:
     """The moments over all units; `scale` multiplies the entries."""
+    total = sums.totals or totals(sums)
+    at_all, factor = total.finite > 0, abs(scale)
+    return Moments(
+        size=total.size,
+        mean=finite_number(total.mean * scale) if at_all else None,
+        std=finite_number(math.sqrt(total.spread) * factor) if at_all else None,
+        second_moment=finite_number(total.second_moment * factor**2) if at_all else None,
+        largest=finite_number(max(total.highest, -total.lowest) * factor) if at_all else None,
+        finite_share=total.finite / total.size if total.size else 1.0,
+        zero_share=total.zeros / total.size if total.size else 0.0,
+        histogram=None if counts is None else histogram(counts, scale),
+    )
+
+
+def totals(sums: UnitSums) -> Totals:
+    """The sums of all units together, in float64; each unit weighs as much as it has finite
+    entries."""
     size = int(sums.rows) * int(np.size(sums.finite))
     finite, mean, variance = _unit_moments(sums)
     number = float(finite.sum())
-    at_all = number > 0
-    share = finite / number if at_all else np.zeros_like(mean)
+    share = finite / number if number > 0 else np.zeros_like(mean)
     total_mean = float(share @ mean)
-    second = float(share @ (variance + mean**2))
-    spread = float(share @ (variance + (mean - total_mean) ** 2))
-    highest, lowest = np.asarray(sums.highest), np.asarray(sums.lowest)
-    largest = max(float(highest.max(initial=0.0)), -float(lowest.min(initial=0.0)))
-    factor = abs(scale)
-    return Moments(
+    units = max(1, mean.size)
+    return Totals(
         size=size,
-        mean=finite_number(total_mean * scale) if at_all else None,
-        std=finite_number(math.sqrt(spread) * factor) if at_all else None,
-        second_moment=finite_number(second * factor**2) if at_all else None,
-        largest=finite_number(largest * factor) if at_all else None,
-        finite_share=number / size if size else 1.0,
-        zero_share=float(np.sum(sums.zeros)) / size if size else 0.0,
-        histogram=None if counts is None else histogram(counts, scale),
+        finite=int(number),
+        mean=total_mean,
+        second_moment=float(share @ (variance + mean**2)),
+        spread=float(share @ (variance + (mean - total_mean) ** 2)),
+        within=float(variance.sum()) / units,
+        power=float((variance + mean**2).sum()) / units,
+        lowest=float(np.asarray(sums.lowest).min(initial=0.0)),
+        highest=float(np.asarray(sums.highest).max(initial=0.0)),
+        zeros=int(np.sum(sums.zeros)),
     )
 
 
@@ -49,8 +63,7 @@ def histogram(counts: Counts, scale: float = 1.0) -> Histogram | None:
 
 def between(sums: UnitSums, cosines: Cosines) -> Between:
     """How alike different examples are."""
-    _, mean, variance = _unit_moments(sums)
-    power, count = float((variance + mean**2).sum()), int(cosines.examples)
+    total, count = sums.totals or totals(sums), int(cosines.examples)
     correlation = None
     if count > 1:
         # Each example's cosine with itself is in the mean, and is taken out.
@@ -58,7 +71,7 @@ def between(sums: UnitSums, cosines: Cosines) -> Between:
     return Between(
         correlation=correlation,
         squared_correlation=finite_number(cosines.square) if count > 1 else None,
-        varying_share=finite_number(float(variance.sum()) / power) if power > 0 else None,
+        varying_share=finite_number(total.within / total.power) if total.power > 0 else None,
     )
 
 

@@ -56,6 +56,7 @@ class Capture(TorchDispatchMode):
         self.names = names
         self.keeper = keeper
         self.sources = Provenance()
+        self.tables = signals.Tables()
         self.nodes: list[Node] = [Node(0, "other", "", "", (), None, 0, 0)]
         """in order of execution; the first stands for the batch"""
         self.failed: tuple[str, nn.Module | None, tuple[Any, ...]] | None = None
@@ -170,7 +171,7 @@ class Capture(TorchDispatchMode):
         for node, tensor in self._pending:
             function = tensor.grad_fn
             if function is not None:
-                ask = partial(_gradient, node, tensor.output_nr)
+                ask = partial(_gradient, self.tables, node, tensor.output_nr)
                 node.hooks.append(function.register_prehook(ask))
         self._pending.clear()
 
@@ -245,7 +246,9 @@ def exactly() -> Generator[None]:
         yield
 
 
-def _gradient(node: Node, place: int, gradients: tuple[Tensor | None, ...]) -> None:
+def _gradient(
+    tables: signals.Tables, node: Node, place: int, gradients: tuple[Tensor | None, ...]
+) -> None:
     gradient = gradients[place]
     if gradient is not None and not gradient.is_sparse:
-        node.gradient = signals.measured(gradient, node.axis)
+        node.gradient = tables.measured(gradient, node.axis)

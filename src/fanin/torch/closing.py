@@ -68,8 +68,8 @@ class Closing:
             return None
         node.path = frame.path
         if node.read is None or node.read == 0:
-            node.given = signals.measured(given, axis)
-        node.output = signals.measured(output, axis)
+            node.given = capture.tables.measured(given, axis)
+        node.output = capture.tables.measured(output, axis)
         node.size = output.numel()
         names = (capture.names.first.get(id(p)) for p in frame.module.parameters())
         node.parameters = tuple(name for name in names if name is not None)
@@ -93,6 +93,6 @@ class Closing:
         node = self._node("recurrent", given, output)
         if node is not None:
             node.axis, node.units = output.ndim - 1, output.shape[-1]
-            node.output = signals.measured(output, node.axis)
+            node.output = self.capture.tables.measured(output, node.axis)
             node.place = ""
             self.capture.unseen[f"the gates inside {node.name}"] = None

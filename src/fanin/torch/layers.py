@@ -7,13 +7,14 @@ from typing import Any
 
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.assembly import ParameterFacts
-from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures, UnitSums
+from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
 from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.recording import Layer, LayerRole
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Node, Weight
 from fanin.torch.operators import ends_of
-from fanin.torch.signals import Measured, fetched, on_host, whole
+from fanin.torch.parameters import column_sums
+from fanin.torch.signals import Measured, on_host, whole
 
 
 @dataclass
@@ -154,7 +155,7 @@ class Assembly:
         first, last = chain.first, chain.last
         for node in chain.nodes:
             if node.output is not None:
-                self.outputs[node.number] = fetched(node.output)
+                self.outputs[node.number] = node.output
         before = self._given(first)
         described = replace(
             self._described(chain),
@@ -170,7 +171,7 @@ class Assembly:
         norm, act = chain.one("normalisation"), chain.one("activation")
         normalised = self.outputs.get(norm.number) if norm else None
         activation = self.outputs.get(act.number) if act else None
-        gradient = fetched(last.gradient) if last.gradient is not None else None
+        gradient = last.gradient
         measures = LayerMeasures(
             preactivation.signal,
             normalised and normalised.signal,
@@ -251,7 +252,7 @@ class Assembly:
     def _given(self, node: Node) -> Measured | None:
         """What a node was given: measured there, or as what it reads gave it."""
         if node.given is not None:
-            return fetched(node.given)
+            return node.given
         return self.outputs.get(node.read) if node.read else None
 
     def _with_weight(self, layer: Layer, chain: Chain) -> Layer:
@@ -259,7 +260,7 @@ class Assembly:
         weight = chain.first.weight
         if weight is None or layer.weight is not None:
             return layer
-        moments = summaries.moments(on_host(_sums_of(weight.columns)))
+        moments = summaries.moments(column_sums([weight.columns])[0])
         return replace(
             layer,
             weight_std=moments.std,
@@ -300,15 +301,9 @@ def _between(node: Node) -> Any:
     """How alike examples are in what a weight was given, where that was measured by itself."""
     if node.weight is None or node.given is None:
         return None
-    given = fetched(node.given)
+    given = node.given
     return summaries.between(given.signal.sums, given.signal.cosines)
 
 
 def _moments(of: Measured | None) -> Any:
     return None if of is None else summaries.moments(of.signal.sums)
-
-
-def _sums_of(columns: Any) -> UnitSums:
-    from fanin.torch.parameters import sums
-
-    return sums(columns)

@@ -1,6 +1,8 @@
 """Names of modules and parameters as their owner writes them, and the line that is running."""
 
 import inspect
+import os
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -68,10 +70,20 @@ def calling_line() -> str:
     """The file and line of the user's that called PyTorch: "model.py:31"; "" where none did."""
     frame = inspect.currentframe()
     # First come the diagnosis's own frames, which PyTorch called.
-    while frame is not None and not frame.f_code.co_filename.startswith(_TORCH):
+    while frame is not None and _whose(frame.f_code.co_filename) != "torch":
         frame = frame.f_back
-    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, "<")):
+    while frame is not None and _whose(frame.f_code.co_filename) in ("torch", "made"):
         frame = frame.f_back
-    if frame is None or frame.f_code.co_filename.startswith(_HERE):
+    if frame is None or _whose(frame.f_code.co_filename) == "fanin":
         return ""  # the diagnosis itself called the module
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+@lru_cache(maxsize=1024)
+def _whose(file: str) -> str:
+    """Whose code a file has; what lies in no file was made by PyTorch."""
+    if file.startswith(_TORCH):
+        return "torch"
+    if file.startswith("<"):
+        return "made"
+    return "fanin" if file.startswith(_HERE) else "the user's"

@@ -1,6 +1,9 @@
 """Parameters and their gradients, measured: large ones by an even sample of both their axes."""
 
 import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,57 +11,105 @@ from torch import Tensor
 
 from fanin.diagnosis import measurements
 from fanin.diagnosis.measurements import ParameterMeasures, UnitSums
-from fanin.torch.signals import on_host
-from fanin.torch.sums import unit_sums
+from fanin.torch import sums
+from fanin.torch.signals import WAITING, on_host
 
 ENTRIES = 262_144
 
 
-def parameter(
-    data: Tensor, gradient: Tensor | None, columns: tuple[Tensor, Tensor | None] | None
-) -> ParameterMeasures:
-    """Measure a parameter; `columns` are it and its gradient as (fan_in, units), of a weight."""
-    with torch.no_grad():
-        prefix = data.detach().reshape(-1)[: measurements.PREFIX]
-        units = columns is not None
-        if columns is None:
-            table, slopes = _alone(data), None if gradient is None else _alone(gradient)
-        else:
-            table, slopes = columns
-        return ParameterMeasures(
-            on_host(sums(table, units or data.ndim > 1)),
-            None if slopes is None else on_host(sums(slopes, units or data.ndim > 1)),
-            _prints(table) if units else None,
-            _prints(slopes) if units and slopes is not None else None,
-            on_host(prefix.float()),
+class Own(NamedTuple):
+    """A parameter with its gradient, and both as (fan_in, units) where it is a weight."""
+
+    data: Tensor
+    gradient: Tensor | None
+    columns: Tensor | None = None
+    slopes: Tensor | None = None
+
+
+def parameters(owned: Iterable[Own]) -> list[ParameterMeasures]:
+    """Measure parameters, those that are small together."""
+    tables: list[Tensor] = []
+    places: list[tuple[int, int | None]] = []
+    all_owned = list(owned)
+    for own in all_owned:
+        is_weight = own.columns is not None
+        table, slopes = (own.columns, own.slopes) if is_weight else map(_alone, own[:2])
+        assert table is not None
+        places.append((len(tables), None if slopes is None else len(tables) + 1))
+        tables += [table] if slopes is None else [table, slopes]
+    measured = column_sums(tables)
+    found: list[ParameterMeasures] = []
+    for own, (first, second) in zip(all_owned, places, strict=True):
+        prints = [None, None]
+        if own.columns is not None:
+            prints = [_prints(own.columns), None if own.slopes is None else _prints(own.slopes)]
+        gradient = None if second is None else measured[second]
+        prefix = own.data.detach().reshape(-1)[: measurements.PREFIX]
+        found.append(
+            ParameterMeasures(measured[first], gradient, *prints, on_host(prefix.float()))
         )
+    return found
 
 
-def _alone(array: Tensor) -> Tensor:
+def _alone(array: Tensor | None) -> Tensor | None:
     """What is no layer's weight: each number of a vector is a unit's."""
+    if array is None:
+        return None
     return array.reshape(array.shape[0], -1) if array.ndim > 1 else array.reshape(1, -1)
 
 
-def sums(table: Tensor, sampled: bool = True) -> UnitSums:
-    """The sums of an even sample; what is not finite anywhere is counted in the first unit."""
-    table = table.detach()
-    sample = table
-    if sampled and table.numel() > ENTRIES:
-        rows = max(1, min(table.shape[0], max(64, ENTRIES // table.shape[1])))
-        units = max(1, min(table.shape[1], ENTRIES // rows))
-        sample = table[_evenly(table.shape[0], rows)][:, _evenly(table.shape[1], units)]
-    found = unit_sums(sample)
-    if sample is table or not table.is_floating_point():
+def column_sums(tables: Iterable[Tensor]) -> list[UnitSums]:
+    """The sums of an even sample of each; what is not finite anywhere is counted in the first
+    unit."""
+    found: list[UnitSums] = []
+    waiting: list[np.ndarray] = []
+    entries = 0
+
+    def measure() -> None:
+        nonlocal waiting, entries
+        found.extend(sums.unit_sums(waiting))
+        waiting, entries = [], 0
+
+    all_tables = [each.detach() for each in tables]
+    for table in all_tables:
+        sample = _sample(table)
+        if sample.device.type != "cpu":
+            measure()
+            found.append(on_host(measurements.unit_sums(sample, careful=True)))
+            continue
+        waiting.append(sums.on_host(sample))
+        entries += sample.numel()
+        if entries >= WAITING:
+            measure()
+    measure()
+    return [_whole(own, table) for own, table in zip(found, all_tables, strict=True)]
+
+
+def _sample(table: Tensor) -> Tensor:
+    if table.shape[0] == 1 or table.numel() <= ENTRIES:
+        return table
+    rows = max(1, min(table.shape[0], max(64, ENTRIES // table.shape[1])))
+    units = max(1, min(table.shape[1], ENTRIES // rows))
+    return table[_evenly(table.shape[0], rows)][:, _evenly(table.shape[1], units)]
+
+
+def _whole(found: UnitSums, table: Tensor) -> UnitSums:
+    """The sums of a sample, with the ends of all of its table."""
+    size = int(found.rows) * len(found.finite)
+    if size == table.numel() or not table.is_floating_point():
         return found
     low, high = torch.aminmax(table)
     if bool(torch.isfinite(low) & torch.isfinite(high)):
-        highest, lowest = found.highest.clone(), found.lowest.clone()
-        highest[0], lowest[0] = high, low
-        return found._replace(highest=highest, lowest=lowest)
-    missing = math.ceil(float((~torch.isfinite(table)).sum()) * sample.numel() / table.numel())
-    finite = found.finite.clone()
+        highest, lowest = found.highest.copy(), found.lowest.copy()
+        highest[0], lowest[0] = float(high), float(low)
+        total = found.totals
+        if total is not None:
+            total = total._replace(lowest=float(low), highest=float(high))
+        return found._replace(highest=highest, lowest=lowest, totals=total)
+    missing = math.ceil(float((~torch.isfinite(table)).sum()) * size / table.numel())
+    finite = found.finite.copy()
     finite[0] = max(0, int(finite[0]) - missing)
-    return found._replace(finite=finite)
+    return found._replace(finite=finite, totals=None)
 
 
 def _evenly(size: int, wanted: int) -> Tensor:
@@ -67,6 +118,13 @@ def _evenly(size: int, wanted: int) -> Tensor:
 
 def _prints(columns: Tensor) -> np.ndarray:
     """A number for each unit, equal where the units are: see `measurements.fingerprints`."""
-    probe = np.random.default_rng(columns.shape[0]).standard_normal(columns.shape[0], np.float32)
+    probe = _probe(columns.shape[0])
+    if columns.device.type == "cpu":
+        return sums.on_host(columns).T @ probe
     weights = torch.from_numpy(probe).to(columns.device)
     return on_host(measurements.widened(columns).T.to(torch.float32) @ weights)
+
+
+@lru_cache(maxsize=64)
+def _probe(size: int) -> np.ndarray:
+    return np.random.default_rng(size).standard_normal(size, np.float32)

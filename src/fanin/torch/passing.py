@@ -189,6 +189,6 @@ def _accumulated(
 def _output_moments(output: Tensor) -> Moments:
     if output.ndim == 0:
         output = output.reshape(1, 1)
-    measured = signals.fetched(signals.measured(output, output.ndim - 1))
+    measured = signals.Tables().measured(output, output.ndim - 1)
     moments = summaries.moments(measured.signal.sums, measured.signal.counts)
     return signals.whole(moments, measured) or moments

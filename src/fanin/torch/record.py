@@ -81,9 +81,7 @@ def _assembled(
     recorded_loss = None if lost.kind == "none" else losses.recorded(lost, found.output)
     floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
     first = floats[0] if floats else None
-    own = (
-        signals.fetched(signals.measured(first, _input_axis(first))) if first is not None else None
-    )
+    own = None if first is None else signals.Tables().measured(first, _input_axis(first))
     recording = Recording(
         framework="pytorch",
         subject=_subject(module, names),
@@ -109,20 +107,18 @@ def _parameters(
 ) -> dict[str, ParameterMeasures]:
     """Every parameter measured once, weights as (fan_in, units)."""
     tables = _weights(layout)
-    measured: dict[str, ParameterMeasures] = {}
+    owned: list[parameters.Own] = []
     for name, tensor in names.parameters.items():
         gradient = gradients.get(name)
         if gradient is not None and gradient.is_sparse:
             gradient = gradient.coalesce().values()
-        columns = None
+        columns, slopes = None, None
         if name in tables and tensor.ndim > 1:
-            table = tables[name].columns
-            slopes = None
+            columns = tables[name].columns
             if gradient is not None and gradient.shape == tensor.shape:
                 slopes = tables[name].arrange(gradient.detach())
-            columns = (table, slopes)
-        measured[name] = parameters.parameter(tensor.detach(), gradient, columns)
-    return measured
+        owned.append(parameters.Own(tensor.detach(), gradient, columns, slopes))
+    return dict(zip(names.parameters, parameters.parameters(owned), strict=True))
 
 
 def _weights(layout: list[Chain]) -> dict[str, Weight]:

@@ -1,7 +1,7 @@
 """Measuring tensors where they lie: an even sample of each, and all of it for its largest."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,39 +18,103 @@ ENTRIES = 65_536
 """Of each tensor at least so many entries are measured, where it has them."""
 ROWS = 1_024
 """And at least so many rows: on fewer, healthy units look dead."""
+WAITING = 65_536
+"""So many entries are measured together."""
 
 _GOLDEN = 0.6180339887498949
 
 
-@dataclass(frozen=True)
 class Measured:
-    """One tensor: a signal of its sample, and the ends of all of it."""
+    """One tensor: the signal of its sample, and the ends of all of it."""
 
-    signal: Signal
-    largest: Any
-    """the largest absolute value of all, not finite where any is not"""
-    not_finite: Any
-    """how many entries are not"""
-    size: int
-    rows: int
-    """how many rows of units it has, measured or not"""
+    __slots__ = ("_largest", "_not_finite", "_signal", "_tables", "rows", "size")
+
+    def __init__(self, tables: "Tables | None", size: int, rows: int) -> None:
+        self._tables = tables
+        self._signal: Signal | None = None
+        self._largest: Any = None
+        self._not_finite: Any = None
+        self.size = size
+        self.rows = rows
+        """how many rows of units it has, measured or not"""
+
+    def given(self, signal: Signal) -> None:
+        """What was measured of the sample."""
+        self._signal = signal
+
+    def whole(self, largest: Any, not_finite: Any) -> None:
+        """What is known of all of it, where the sample is a part."""
+        self._largest, self._not_finite = largest, not_finite
+
+    @property
+    def signal(self) -> Signal:
+        if self._signal is None and self._tables is not None:
+            self._tables.measure()
+        assert self._signal is not None
+        if not isinstance(self._signal.sums.lowest, np.ndarray):
+            self._signal = on_host(self._signal)
+        return self._signal
+
+    @property
+    def partly(self) -> bool:
+        """Whether the sample is a part of it."""
+        return self._largest is not None
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value of all, where the sample is a part; not finite where any is
+        not."""
+        return float(self._largest)
+
+    @property
+    def not_finite(self) -> int:
+        """How many entries are not, where the sample is a part."""
+        return int(self._not_finite)
 
 
-def measured(x: Tensor, axis: int, sample: Tensor | None = None) -> Measured:
-    """Measure a tensor whose units lie along `axis`; `sample` is its table, where that is there."""
-    x = x.detach()
-    sample = table(x, axis) if sample is None else sample
-    signal, ordinary = sums.signal(sample)
-    rows = x.numel() // max(1, x.shape[axis])
-    if ordinary and sample.numel() == x.numel():
-        low, high = signal.sums.lowest.min(), signal.sums.highest.max()
-        return Measured(signal, torch.maximum(low.abs(), high.abs()), 0, x.numel(), rows)
-    if x.is_floating_point() and x.numel():
-        low, high = torch.aminmax(x)
-        largest = torch.maximum(low.abs(), high.abs())
-    else:
-        largest = torch.zeros(())
-    return Measured(signal, largest, _not_finite(x, largest), x.numel(), rows)
+class Tables:
+    """Tables that wait to be measured together: see `fanin.torch.sums`.
+
+    Small ones only, as copies, and not many: what else is made in the meantime may take their
+    place. Where the data lies on another device, it is measured there and at once.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[np.ndarray, Measured]] = []
+        self._entries = 0
+
+    def measured(self, x: Tensor, axis: int, sample: Tensor | None = None) -> Measured:
+        """Measure a tensor whose units lie along `axis`; `sample` is its table, if that is there.
+
+        What it is at the time of the call counts, whatever is written to it later.
+        """
+        x = x.detach()
+        sample = table(x, axis) if sample is None else sample
+        found = Measured(self, x.numel(), x.numel() // max(1, x.shape[axis] if x.ndim else 1))
+        if sample.numel() != x.numel() or x.is_complex():
+            if x.is_floating_point() and x.numel():
+                low, high = torch.aminmax(x)
+                largest = torch.maximum(low.abs(), high.abs())
+            else:
+                largest = torch.zeros(())
+            found.whole(largest, _not_finite(x, largest))
+        if sample.device.type != "cpu":
+            found.given(measurements.signal(sample, careful=True))
+            return found
+        array = sums.on_host(sample)
+        self._entries += array.size
+        at_once = self._entries >= WAITING
+        self._waiting.append((array if at_once else array.copy(), found))
+        if at_once:
+            self.measure()
+        return found
+
+    def measure(self) -> None:
+        """Measure what waits."""
+        waiting, self._waiting, self._entries = self._waiting, [], 0
+        found = sums.signals([array for array, _ in waiting])
+        for (_, measured), signal in zip(waiting, found, strict=True):
+            measured.given(signal)
 
 
 def table(x: Tensor, axis: int) -> Tensor:
@@ -116,20 +180,9 @@ def on_host(tree: Any) -> Any:
     return tree
 
 
-def fetched(tensor: Measured) -> Measured:
-    """A measurement on the host."""
-    return Measured(
-        on_host(tensor.signal),
-        float(tensor.largest),
-        int(tensor.not_finite),
-        tensor.size,
-        tensor.rows,
-    )
-
-
 def whole(moments: Moments | None, of: Measured | None, scale: float = 1.0) -> Moments | None:
     """Moments of a sample with what is known of all of it."""
-    if moments is None or of is None:
+    if moments is None or of is None or not of.partly:
         return moments
     largest = summaries.finite_number(of.largest * abs(scale))
     return replace(

@@ -59,7 +59,7 @@ class Step:
         self.sample = signals.table(x, self.axis)
         read = self.source.node
         if read is None or self.capture.nodes[read].size != x.numel() or read == 0:
-            self.given = signals.measured(x, self.axis, self.sample)
+            self.given = self.capture.tables.measured(x, self.axis, self.sample)
         if self.operator.in_place and address(self.sample) == address(x):
             self.sample = self.sample.clone()
 
@@ -102,7 +102,7 @@ class Step:
             return node
         node.activation, node.given = applied, self.given
         after = signals.table(output, self.axis)
-        node.output = signals.measured(output, self.axis, after)
+        node.output = self.capture.tables.measured(output, self.axis, after)
         node.ends = measurements.ends(self.sample, after, *operators.ends_of(applied))
         node.size = output.numel()
         return node
@@ -113,7 +113,7 @@ class Step:
         if node is None:
             return node
         node.normalisation, node.given = kind, self.given
-        node.output = signals.measured(output, self.axis)
+        node.output = self.capture.tables.measured(output, self.axis)
         node.size = output.numel()
         node.parameters = self._parameters(self.arguments[1:])
         return node
@@ -155,10 +155,10 @@ class Step:
         )
         if capture.on_weight is not None:
             capture.on_weight(node, output, bias if isinstance(bias, Tensor) else None)
-        node.output = signals.measured(output, axis)
+        node.output = self.capture.tables.measured(output, axis)
         node.size = output.numel()
         if x.is_floating_point() and (node.read is None or node.read == 0):
-            node.given = signals.measured(x, capture.axis_of(x, source))
+            node.given = self.capture.tables.measured(x, capture.axis_of(x, source))
         node.parameters = made_of.weights
         if isinstance(bias, Tensor):
             self._set_bias(node, bias)
@@ -255,7 +255,7 @@ class Step:
         settings = operators.attention_settings(name, self.arguments, self.named)
         logits = attention.scaled_dot_product(query, key, *settings)
         node.entropy = attention.entropy(logits)
-        node.output = signals.measured(output, output.ndim - 1)
+        node.output = self.capture.tables.measured(output, output.ndim - 1)
         node.size = output.numel()
         return node
 
@@ -279,7 +279,7 @@ class Step:
             if node.output is None:
                 node.reads = together((Source(node.reads), other), False).nodes
                 node.axis, node.units = output.ndim - 1, output.shape[-1]
-                node.output = signals.measured(output, node.axis)
+                node.output = self.capture.tables.measured(output, node.axis)
                 node.size = output.numel()
                 return node
         return None
@@ -295,7 +295,7 @@ class Step:
             axis = self.capture.axis_of(output, of_one)
             node = self.capture.add("sum", "sum", of_one, output, axis, more=(of_other,), size=-1)
             if node is not None:
-                node.output = signals.measured(output, axis)
+                node.output = self.capture.tables.measured(output, axis)
                 node.size = output.numel()
             return node
         data, weights = (one, other) if of_one.data else (other, one)
@@ -312,7 +312,7 @@ class Step:
             return None
         self._set_bias(node, bias)
         node.axis = self.capture.axis_of(output, Source((read,)))
-        node.output = signals.measured(output, node.axis)
+        node.output = self.capture.tables.measured(output, node.axis)
         for handle in node.hooks:
             handle.remove()  # type: ignore[attr-defined]
         node.hooks.clear()

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 
 def tensors(values: Any) -> Iterator[Tensor]:
@@ -30,7 +29,7 @@ def first(values: Any) -> Tensor:
 def address(tensor: Tensor) -> int:
     """One number for each storage; −1 for a tensor that has none of its own, as sparse ones."""
     try:
-        return StorageWeakRef(tensor.untyped_storage()).cdata
+        return tensor.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):
         return -1
 
