@@ -122,7 +122,15 @@ class Case:
 
     def readers(self, name: str) -> list[Layer]:
         """The layers that read this one."""
-        return [layer for layer in self.layers.values() if name in layer.reads]
+        return self._readers.get(name, [])
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Layer]]:
+        found: dict[str, list[Layer]] = {}
+        for layer in self.layers.values():
+            for name in dict.fromkeys(layer.reads):
+                found.setdefault(name, []).append(layer)
+        return found
 
     def read(self, layer: Layer) -> Layer | None:
         """The layer that this one reads first; None where that is the network's input."""

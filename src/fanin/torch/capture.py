@@ -90,6 +90,11 @@ class Capture(TorchDispatchMode):
         for handle in self._handles:
             handle.remove()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # PyTorch would wrap every dispatch to keep the compiler out, which `_openly` does for all.
+        return False
+
     def node_of(self, tensor: Tensor) -> Source:
         """Where a tensor comes from."""
         return self.sources.of(tensor)

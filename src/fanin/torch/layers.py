@@ -157,11 +157,7 @@ class Assembly:
             if node.output is not None:
                 self.outputs[node.number] = node.output
         before = self._given(first)
-        described = replace(
-            self._described(chain),
-            input=whole(_moments(before), before),
-            input_between=_between(first),
-        )
+        described = self._described(chain, before)
         source = before if first.kind in ("activation", "normalisation") else None
         preactivation = source or self.outputs.get(first.number)
         if preactivation is None:
@@ -187,16 +183,18 @@ class Assembly:
             gradient_scale=self.gradient_scale,
             learning_rate=self.learning_rate,
         )
-        layer = replace(
-            layer,
-            preactivation=whole(layer.preactivation, preactivation),
-            normalised=whole(layer.normalised, normalised),
-            activation=whole(layer.activation, activation or normalised or preactivation),
-            gradient=whole(layer.gradient, gradient, self.gradient_scale),
-        )
+        last_measured = activation or normalised or preactivation
+        if any(each is not None and each.partly for each in (preactivation, last_measured, gradient)):
+            layer = replace(
+                layer,
+                preactivation=whole(layer.preactivation, preactivation),
+                normalised=whole(layer.normalised, normalised),
+                activation=whole(layer.activation, last_measured),
+                gradient=whole(layer.gradient, gradient, self.gradient_scale),
+            )
         return self._with_weight(layer, chain)
 
-    def _described(self, chain: Chain) -> Layer:
+    def _described(self, chain: Chain, before: Measured | None) -> Layer:
         first, last = chain.first, chain.last
         weight, norm, act = first.weight, chain.one("normalisation"), chain.one("activation")
         embeds = first.kind == "embedding"
@@ -224,6 +222,8 @@ class Assembly:
             place=last.place,
             places=last.size / max(1, self.examples * last.units),
             attention_entropy=first.entropy,
+            input=whole(_moments(before), before),
+            input_between=_between(first),
         )
 
     def _widest(self, chain: Chain) -> tuple[str | None, int | None]:

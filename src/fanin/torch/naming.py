@@ -28,14 +28,21 @@ class Names:
 
     def __init__(self, module: nn.Module) -> None:
         self.modules: dict[int, str] = {}
-        for name, each in module.named_modules(remove_duplicate=False):
+        all_modules = list(module.named_modules(remove_duplicate=False))
+        for name, each in all_modules:
             self.modules.setdefault(id(each), plain(name))
         self.parameters: dict[str, nn.Parameter] = {}
         """each under its first name"""
         self.first: dict[int, str] = {}
         self.tied: dict[str, str] = {}
         """further names of a parameter, with its first one"""
-        for name, each in module.named_parameters(remove_duplicate=False):
+        own = (
+            (f"{path}.{name}" if path else name, each)
+            for path, of in all_modules
+            for name, each in of._parameters.items()
+            if each is not None
+        )
+        for name, each in own:
             name = plain(name)
             if id(each) in self.first:
                 if name != self.first[id(each)]:
@@ -46,9 +53,8 @@ class Names:
 
     def owned(self, module: nn.Module, parameter: str) -> str | None:
         """The name under which this very module has that parameter, if it has."""
-        own_parameters = module.named_parameters(recurse=False, remove_duplicate=False)
-        for own, tensor in own_parameters:
-            if self.first.get(id(tensor)) == parameter:
+        for own, tensor in module._parameters.items():
+            if tensor is not None and self.first.get(id(tensor)) == parameter:
                 path = self.modules.get(id(module), "")
                 return f"{path}.{own}" if path else own
         return None

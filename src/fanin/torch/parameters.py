@@ -118,13 +118,10 @@ def _evenly(size: int, wanted: int) -> Tensor:
 
 def _prints(columns: Tensor) -> np.ndarray:
     """A number for each unit, equal where the units are: see `measurements.fingerprints`."""
-    probe = _probe(columns.shape[0])
-    if columns.device.type == "cpu":
-        return sums.on_host(columns).T @ probe
-    weights = torch.from_numpy(probe).to(columns.device)
-    return on_host(measurements.widened(columns).T.to(torch.float32) @ weights)
+    return on_host(columns.detach().T.to(torch.float32) @ _probe(columns.shape[0], columns.device))
 
 
 @lru_cache(maxsize=64)
-def _probe(size: int) -> np.ndarray:
-    return np.random.default_rng(size).standard_normal(size, np.float32)
+def _probe(size: int, device: torch.device) -> Tensor:
+    probe = np.random.default_rng(size).standard_normal(size, np.float32)
+    return torch.from_numpy(probe).to(device)

@@ -1,5 +1,6 @@
 """One forward and backward pass of a module: what may be passed, and what goes wrong."""
 
+import sys
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -44,12 +45,13 @@ def check(module: nn.Module) -> None:
                 f"{name or 'the module'} is TorchScript, which cannot be looked into; diagnose the "
                 "module that it was made of"
             )
-    for name, each in (*module.named_parameters(), *module.named_buffers()):
-        if isinstance(each, (UninitializedParameter, UninitializedBuffer)):
-            raise PassError(
-                f"{name} is lazy and has no shape yet; run the module once on a batch, and start "
-                "it as you would, before it is diagnosed"
-            )
+        own: dict[str, Any] = {**each.__dict__["_parameters"], **each.__dict__["_buffers"]}
+        for leaf, tensor in own.items():
+            if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+                raise PassError(
+                    f"{name}{'.' * bool(name)}{leaf} is lazy and has no shape yet; run the module "
+                    "once on a batch, and start it as you would, before it is diagnosed"
+                )
 
 
 def run(
@@ -92,7 +94,8 @@ def _openly() -> Generator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # if not, nothing is compiled, and it takes a second
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(warnings.catch_warnings())

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fanin.diagnosis import measurements
@@ -126,11 +127,11 @@ def _folded(x: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _summed(x: np.ndarray) -> np.ndarray:
-    """The sums of the columns."""
+    """The sums of the columns; not as products, for which NumPy starts threads of its own."""
     rows, units = x.shape
     if units < 16 and rows > PAIRED:
         return x.sum(axis=0, dtype=np.float64).astype(x.dtype)
-    return np.ones(rows, x.dtype) @ x
+    return _reduced(np.add, x)
 
 
 def _mean_and_variance(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -196,8 +197,10 @@ def _cosines(x: np.ndarray) -> Cosines:
     unit = x / length[:, None]
     pairs = max(1, examples) ** 2
     # Σ cos² = ‖U Uᵀ‖² = ‖Uᵀ U‖²: by the smaller of the two.
-    products = (unit @ unit.T if unit.shape[0] <= unit.shape[1] else unit.T @ unit).ravel()
+    one = torch.from_numpy(unit)
+    products = (one @ one.mT if unit.shape[0] <= unit.shape[1] else one.mT @ one).numpy()
     total = _summed(unit)
-    return Cosines(float(total @ total) / pairs, float(products @ products) / pairs, examples)
+    square = np.einsum("ij,ij->", products, products)
+    return Cosines(float(total @ total) / pairs, float(square) / pairs, examples)
 
 
