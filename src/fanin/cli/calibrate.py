@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,12 @@ def calibrate_and_print(
     families: list[TrainedFamily] = []
     interrupted = False
     try:
-        for family in calibrate(corpus, wanted, path):
-            families.append(family)
-            _tell(quiet, f"trained {len(families)} of {wanted.families} families", family.seconds)
+        # Closed at the end, so that the record is whole on the disk before anything is printed.
+        with closing(calibrate(corpus, wanted, path)) as through:
+            for family in through:
+                families.append(family)
+                count = f"trained {len(families)} of {wanted.families} families"
+                _tell(quiet, count, family.seconds)
     except KeyboardInterrupt:
         if not families:
             raise

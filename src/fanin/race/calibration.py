@@ -7,7 +7,8 @@ says of them is not on record: a network comes again from its start and seed, an
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -16,14 +17,13 @@ import jax
 import msgspec
 import numpy as np
 
-from fanin.atomic_file import reason
 from fanin.corpus import Corpus, Examples
 from fanin.errors import OptionError
 from fanin.networks import Parameters
 from fanin.race.draws import Family, Member, draw_families
 from fanin.race.lanes import Lane, Run
+from fanin.race.lines import Opening, open_lines
 from fanin.race.machine import this_machine
-from fanin.race.record import RecordError
 from fanin.race.run import race
 from fanin.starts import find_start
 from fanin.training import TrainingOptions
@@ -98,28 +98,43 @@ class TrainedFamily:
     networks: tuple[Trained, ...]
 
 
+@final
+class CalibrationOpening(Opening, frozen=True, tag="calibration", tag_field="kind"):
+    """The first line of the record."""
+
+
+@final
+class FamilyLine(msgspec.Struct, frozen=True, tag="family", tag_field="kind"):
+    """A line of the record."""
+
+    trained: TrainedFamily
+
+
 def calibrate(
     corpus: Corpus, settings: Calibration, path: str | Path | None = None
-) -> Iterator[TrainedFamily]:
+) -> Generator[TrainedFamily, None, None]:
     """Train all families; yields each as it is through, those in the file at `path` first.
 
     Raises RecordError for a file that cannot be used or holds another calibration.
     """
-    known: dict[int, TrainedFamily] = {}
-    if path is not None:
-        path = Path(path)
-        known = _opened(path, _opening(corpus, settings))
-    yield from known.values()
-    corpus = replace(corpus, dev=measured_examples(corpus.dev), test=some(corpus.test, 1))
-    for family in settings.draw(corpus):
-        if family.number in known:
-            continue
-        trained = _trained(corpus, family, settings.steps)
+    with ExitStack() as stack:
+        record, known = None, dict[int, TrainedFamily]()
         if path is not None:
-            _append(path, trained)
-        yield trained
-        if family.number % FAMILIES_AT_ONCE == FAMILIES_AT_ONCE - 1:
-            jax.clear_caches()
+            opening = _opening(corpus, settings)
+            record, lines = open_lines(Path(path), opening, FamilyLine, "calibration")
+            stack.enter_context(record)
+            known = {line.trained.family: line.trained for line in lines}
+        yield from known.values()
+        corpus = replace(corpus, dev=measured_examples(corpus.dev), test=some(corpus.test, 1))
+        for family in settings.draw(corpus):
+            if family.number in known:
+                continue
+            trained = _trained(corpus, family, settings.steps)
+            if record is not None:
+                record.append(FamilyLine(trained))
+            yield trained
+            if family.number % FAMILIES_AT_ONCE == FAMILIES_AT_ONCE - 1:
+                jax.clear_caches()
 
 
 def _trained(corpus: Corpus, family: Family, steps: int) -> TrainedFamily:
@@ -180,47 +195,14 @@ def some(examples: Examples, count: int) -> Examples:
     return Examples(examples.contexts[places], examples.targets[places])
 
 
-def _opening(corpus: Corpus, settings: Calibration) -> dict[str, Any]:
+def _opening(corpus: Corpus, settings: Calibration) -> CalibrationOpening:
     words = "\n".join(corpus.words.words).encode()
-    return {
-        "calibration": asdict(settings),
-        "words": hashlib.sha256(words).hexdigest(),
-        "block": corpus.block,
-        "split_seed": corpus.split_seed,
-        "machine": msgspec.to_builtins(this_machine()),
-    }
-
-
-def _opened(path: Path, opening: dict[str, Any]) -> dict[int, TrainedFamily]:
-    """The families that are on record; a last line that was cut off is dropped."""
-    try:
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        first, *lines = whole.splitlines() or [content]
-        if first and _same(msgspec.json.decode(first)) != _same(opening):
-            raise RecordError(f"{path}: holds something else; give the same options, or another")
-        found = [msgspec.json.decode(line, type=TrainedFamily) for line in lines]
-        if not first:
-            path.write_bytes(msgspec.json.encode(opening) + b"\n")
-        elif len(whole) < len(content):
-            path.write_bytes(whole)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{path}: is no record of a calibration: {error}") from None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be used: {reason(error)}") from None
-    return {each.family: each for each in found}
-
-
-def _same(opening: Any) -> Any:
-    """What makes it one calibration: not the machine, which is told and no more."""
-    if not isinstance(opening, dict):
-        return None
-    return {name: part for name, part in opening.items() if name != "machine"}
-
-
-def _append(path: Path, trained: TrainedFamily) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(trained) + b"\n")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {reason(error)}") from None
+    return CalibrationOpening(
+        asdict(settings)
+        | {
+            "words": hashlib.sha256(words).hexdigest(),
+            "block": corpus.block,
+            "split_seed": corpus.split_seed,
+        },
+        this_machine(),
+    )
