@@ -19,17 +19,38 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     target = _target(path)
     temporary, descriptor = _open_temporary(target)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+        try:
+            write_all(descriptor, data)
             if (mode := _mode(target)) is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(mode))
-            os.fsync(file.fileno())
+                os.fchmod(descriptor, stat.S_IMODE(mode))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _flush_folder(target.parent)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of the data: the system may take a part at a time. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def append_lasting(path: str | Path, data: bytes) -> None:
+    """Appends data to a file, made where there is none, and flushes it to the disk.
+
+    Raises OSError; a part of the data may be there then.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _NEW_FILE_MODE)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(path: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fanin.atomic_file import reason
+from fanin.atomic_file import append_lasting, reason
 from fanin.race.events import Resumed
 from fanin.race.machine import Machine
 from fanin.race.record import Record, RecordError, lock, whole_event
@@ -51,8 +51,7 @@ def open_lines(
             return record, []
         lines, whole = _whole_lines(content, path, opening, line, what)
         if whole < len(content):
-            with path.with_name(f"{path.name}.dropped").open("ab") as file:
-                file.write(content[whole:])
+            append_lasting(path.with_name(f"{path.name}.dropped"), content[whole:])
             os.ftruncate(descriptor, whole)
         record = Record(path, descriptor, len(lines), whole)
         record.append(Resumed(opening.machine))

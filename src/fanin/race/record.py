@@ -17,7 +17,7 @@ from typing import final
 
 import msgspec
 
-from fanin.atomic_file import reason
+from fanin.atomic_file import append_lasting, reason, write_all
 from fanin.errors import FaninError
 from fanin.race.events import SCHEMA, Event, Finished, Later, Opening, Resumed, RunName
 
@@ -74,7 +74,7 @@ class Record:
         lines, end = self._written
         line = _line(lines + 1, event)
         try:
-            _write(self._descriptor, line)
+            write_all(self._descriptor, line)
             self._written = (lines + 1, end + len(line))
         except BaseException as error:
             # What is left of a line would damage the next one.
@@ -145,8 +145,7 @@ def open_record(path: str | Path, opening: Opening) -> tuple[Record, RecordedRac
         recorded = _parse(content, path)
         _check_same_race(recorded.opening, opening, path)
         if recorded.dropped is not None:
-            with path.with_name(f"{path.name}.dropped").open("ab") as file:
-                file.write(content[recorded.whole_bytes :])
+            append_lasting(path.with_name(f"{path.name}.dropped"), content[recorded.whole_bytes :])
             os.ftruncate(descriptor, recorded.whole_bytes)
         record = Record(path, descriptor, 1 + len(recorded.events), recorded.whole_bytes)
         resumed = Resumed(opening.machine, recorded.dropped)
@@ -204,12 +203,6 @@ def _shown(value: object) -> str:
 def _line(number: int, event: msgspec.Struct) -> bytes:
     body = b'{"line":%d,"event":%b' % (number, msgspec.json.encode(event))
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
-
-
-def _write(descriptor: int, line: bytes) -> None:
-    left = memoryview(line)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 def _parse(content: bytes, path: str | Path) -> RecordedRace:
