@@ -1,7 +1,9 @@
 """The report as JSON: its schema, writing and reading."""
 
+import hashlib
 import inspect
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Literal, TypeAlias
 
@@ -140,6 +142,8 @@ class ReportDocument:
     """what was not looked into, in words"""
     after: "ReportDocument | None" = None
     """the same again of the network as prescribed, after --fix"""
+    sha256: str | None = None
+    """of the object without this field, so that `fanin diff` reads no damaged numbers"""
 
 
 def document_of(report: Report) -> ReportDocument:
@@ -223,16 +227,31 @@ def to_builtins(document: ReportDocument) -> dict[str, Any]:
 
 
 def to_json(document: ReportDocument) -> bytes:
-    """A document as JSON text, on one line."""
-    return msgspec.json.encode(document)
+    """A document as JSON text, on one line, with its checksum."""
+    checksum = _checksum(msgspec.json.encode(document))
+    return msgspec.json.encode(replace(document, sha256=checksum))
 
 
 def read_document(content: bytes, source: str = "report") -> ReportDocument:
     """The document of JSON text; ReportFileError, naming `source`, for anything else."""
     try:
-        return msgspec.json.decode(content, type=ReportDocument)
+        document = msgspec.json.decode(content, type=ReportDocument)
+        checksum = _checksum(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ReportFileError(f"{source}: is no report of fanin diagnose --json: {error}") from None
+    if document.sha256 != checksum:
+        raise ReportFileError(
+            f"{source}: is damaged, or was changed: it does not give the checksum that it was "
+            "written with; diagnose again"
+        )
+    return document
+
+
+def _checksum(content: bytes) -> str:
+    """SHA-256 of a JSON object's other fields, whatever their order and layout."""
+    fields = json.loads(content, parse_int=float)
+    fields.pop("sha256", None)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def json_schema() -> dict[str, Any]:
