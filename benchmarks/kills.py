@@ -77,8 +77,8 @@ def study(command: str, kills: int, scratch: Path, seed: int = 0) -> Study:
         folders += 1
         code, before = -signal.SIGKILL, 0
         while code and found.kills < kills:
-            # In the first third Python and JAX are imported.
-            code = _run(command, folder, chance.uniform(0.3, 1.0) * seconds)
+            # Before that Python and JAX are imported.
+            code = _run(command, folder, chance.uniform(0.45, 1.0) * seconds)
             if code == -signal.SIGKILL:
                 found.kills += 1
                 try:

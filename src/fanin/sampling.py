@@ -56,7 +56,7 @@ def sample(
     longest in the model's list, or 100 symbols. Raises OptionError for what cannot be.
     """
     if not 1 <= count <= MOST_WORDS:
-        raise OptionError(f"the number of words is from 1 to {MOST_WORDS:,}; found {count}")
+        raise OptionError(f"count, the number of words, is from 1 to {MOST_WORDS:,}; found {count}")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise OptionError(f"temperature is 0 or a positive number; found {temperature}")
     if not 0 <= seed < 2**32:
@@ -116,7 +116,7 @@ def _tiles(
             dict(model.statistics),
             jax.random.key(seed),
             jnp.int32(first),
-            jnp.float32(1.0 if greedy else temperature),
+            jnp.float32(1.0 if greedy else min(temperature, float(np.finfo(np.float32).max))),
             jnp.asarray(context),
             jnp.bool_(prefix == ""),
         )

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from fanin.errors import OptionError
@@ -65,7 +66,11 @@ class TrainingOptions:
                 raise OptionError(
                     f"{name} {getattr(self, name)!r} is not known; choose {' or '.join(known)}"
                 )
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
+        for name in ("lr", "momentum", "weight_decay"):
+            number = getattr(self, name)
+            if number is not None and (isinstance(number, bool) or not isinstance(number, Real)):
+                raise OptionError(f"{name} must be a number; found {number!r}")
+        if self.lr is not None and not 0 < self.lr < math.inf:
             raise OptionError(f"lr must be a positive number; found {self.lr}")
         if self.lr is not None and not _LEAST_FLOAT32 <= self.lr <= _MOST_FLOAT32:
             raise OptionError(
@@ -81,7 +86,7 @@ class TrainingOptions:
         if self.momentum and self.optimiser != "sgd":
             raise OptionError(f"momentum goes with sgd; {self.optimiser} has its own")
         decay = self.weight_decay
-        if decay is not None and not (math.isfinite(decay) and decay >= 0):
+        if decay is not None and not 0 <= decay < math.inf:
             raise OptionError(f"weight_decay must be 0 or more; found {decay}")
         if decay and self.optimiser == "adam":
             raise OptionError("weight_decay goes with sgd and adamw; choose adamw instead of adam")
