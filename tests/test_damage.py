@@ -7,7 +7,7 @@ from benchmarks.damage import kinds, misread
 # All bits of all bytes: python -m benchmarks.damage
 @pytest.mark.parametrize(
     ("name", "every"),
-    [("model", 4), ("checkpoint", 1), ("race record", 1), ("map record", 1), ("report", 29)],
+    [("model", 4), ("checkpoint", 1), ("race record", 1), ("map record", 1), ("report", 97)],
 )
 def test_a_damaged_file_is_refused_or_read_up_to_the_damage(tmp_path, name, every):
     kind = kinds(tmp_path)[name]()

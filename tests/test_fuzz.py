@@ -1,4 +1,4 @@
-"""Generated words, files and options: some thousands of the million of `python -m benchmarks.fuzz`."""
+"""Generated words, files and options; a million of them: `python -m benchmarks.fuzz`."""
 
 import pytest
 from benchmarks.fuzz import SHARES, properties, run

@@ -1,5 +1,6 @@
 """The lesson in a real browser: a page that trains, answers, and keeps to itself."""
 
+import http.client
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -57,6 +59,7 @@ class Server:
             cwd=folder,
             env=environment,
         )
+        self.folder = folder
         self.address = self.process.stdout.readline().strip()
 
     @property
@@ -277,6 +280,29 @@ def test_nobody_gets_in_without_the_token(server, browser):
     assert "How to start" not in tab.content()
     assert "/auth/login" in tab.url
     context.close()
+
+
+def test_nothing_outside_the_page_is_read(server):
+    """Neither by `..`, however it is written, nor by a link in the folder that it runs in."""
+    place = urlsplit(server.address)
+    (server.folder.parent / "secret.txt").write_text("the secret of the disk")
+    (server.folder / "link.txt").symlink_to(server.folder.parent / "secret.txt")
+    (server.folder / "public").symlink_to(server.folder.parent)
+    secret = str(server.folder.parent / "secret.txt")
+    # With the page's own cookie, as a tab has it.
+    asked = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+    asked.request("GET", f"/?{place.query}")
+    known = {"Cookie": asked.getresponse().headers["Set-Cookie"].partition(";")[0]}
+    up = ("../", "..%2f", "%2e%2e/", "..\\", "....//", "%252e%252e%252f")
+    paths = [f"{each * 12}{secret[1:]}" for each in up]
+    paths += ["link.txt", "public/secret.txt", secret, "secret.txt", "../secret.txt"]
+    for path in paths:
+        for base in ("/", "/assets/", "/public/", "/@file/", "/files/", "/api/", "//", "/static/"):
+            connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+            connection.request("GET", f"{base}{path}", headers=known)
+            answer = connection.getresponse().read()
+            connection.close()
+            assert b"the secret of the disk" not in answer, (base, path)
 
 
 def test_editing_runs_a_changed_cell(browser, tmp_path):

@@ -17,10 +17,13 @@ from typing import Any
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
 
+from fanin.cli.output import printable
 from fanin.errors import FaninError
 from fanin.program_cache import keep_programs
 
 MENDABLE, FAULT, INTERRUPTED = 2, 70, 130
+# What a write of results may meet that is no fault of fanin's.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 BROKEN_PIPE = 141  # what a shell reports of a program that nobody reads any more
 
 # A lone "-" means standard input, and the parser would take it for an option without a name. No
@@ -129,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         return BROKEN_PIPE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in _FULL:
             _drop_output()
             return _complain(f"the results cannot be written: {error.strerror}")
         _report(error)
@@ -173,7 +176,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> int:
-    print(f"fanin: {message}", file=sys.stderr)
+    # A message may show a name from the disk, or from a file.
+    print(f"fanin: {printable(message)}", file=sys.stderr)
     return MENDABLE
 
 

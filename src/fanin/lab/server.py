@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
 
+from fanin.atomic_file import reason, write_atomically
 from fanin.errors import OptionError
 from fanin.lab.guard import Guard
 from fanin.lab.presence import FOLDER_VARIABLE, Presence
@@ -144,10 +145,10 @@ def copy_lesson(notebook: Path) -> bool:
     text = LESSON.read_text(encoding="utf-8")
     style = str(LESSON.with_name("lesson.css"))
     try:
-        notebook.write_text(text.replace('"lesson.css"', repr(style)), encoding="utf-8")
+        write_atomically(notebook, text.replace('"lesson.css"', repr(style)).encode())
     except OSError as error:
         raise OptionError(
-            f"{notebook}: the copy of the lesson to edit cannot be written: {error.strerror}; "
+            f"{notebook}: the copy of the lesson to edit cannot be written: {reason(error)}; "
             "go to a folder of yours first"
         ) from None
     return True

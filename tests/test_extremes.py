@@ -1,0 +1,96 @@
+"""Numbers at their extremes: no warning (warnings are errors here), right losses, the bad step."""
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fanin.corpus import Words
+from fanin.diagnosis.of_run import diagnose_run
+from fanin.sampling import sample
+from fanin.trainer import fit, prepare
+from fanin.training import Diverged, TrainingOptions, mean_loss
+
+NAMES = [a + b for a in "abcdefghjk" for b in ("ann", "lo", "rie", "sé")]
+SMALL = {"hidden": (4,), "embedding": 2, "block": 2}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return prepare(Words.of(NAMES), options=TrainingOptions(steps=5, batch=4), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return run.train()
+
+
+def with_logits(model, logits):
+    """The model with the same logits for every context."""
+    parameters = {name: np.array(array) for name, array in model.parameters.items()}
+    parameters["output.weight"] *= 0
+    parameters["output.bias"] = np.asarray(logits, np.float32)
+    return replace(model, parameters=parameters)
+
+
+def test_logits_of_ten_thousand_give_losses_and_words(run, model):
+    vocabulary = len(model.vocabulary)
+    logits = np.full(vocabulary, -1e4)
+    logits[1] = 1e4
+    sure = with_logits(model, logits)
+    targets = run.corpus.train.targets
+    expected = 2e4 * np.mean(targets != 1)
+    found = mean_loss(sure.network, sure.parameters, run.corpus.train)
+    assert found == pytest.approx(expected, rel=1e-5)
+    (word,) = {made.word for made in sample(sure, 20)}
+    assert set(word) == {model.vocabulary.symbols[0]}
+    trained = prepare(Words.of(NAMES), start=sure, options=run.options).train()
+    assert np.isfinite(trained.history.batch_losses).all()
+
+
+def test_logits_that_are_all_equal_give_the_loss_of_a_blind_guess(run, model):
+    for level in (0.0, 1e4, -1e4):
+        level_model = with_logits(model, np.full(len(model.vocabulary), level))
+        loss = mean_loss(level_model.network, level_model.parameters, run.corpus.train)
+        assert loss == pytest.approx(math.log(len(model.vocabulary)), rel=1e-6)
+        assert len({made.word for made in sample(level_model, 50)}) > 40
+
+
+@pytest.mark.parametrize("logits", [1e4, -1e4, 0.0])
+def test_a_diagnosis_of_extreme_logits_is_a_report(model, logits):
+    values = np.zeros(len(model.vocabulary))
+    values[0] = logits
+    run = prepare(Words.of(NAMES), start=with_logits(model, values))
+    report = diagnose_run(run, examples=64)
+    assert math.isfinite(report.loss)
+    assert report.verdict == ("bad" if logits else report.verdict)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_rate_that_diverges_is_told_with_its_first_bad_step(optimiser):
+    options = TrainingOptions(steps=400, batch=4, lr=3e38, optimiser=optimiser)
+    with pytest.raises(Diverged, match=r"diverged in step \d+") as found:
+        fit(Words.of(NAMES), options=options, **SMALL)
+    # The steps before were sound, as a run that ends there shows; one more is not.
+    step = found.value.step
+    if step:
+        shorter = replace(options, steps=step, schedule="constant")
+        fit(Words.of(NAMES), options=shorter, **SMALL)
+
+
+def test_processes_give_the_same_bits(tmp_path):
+    (tmp_path / "words.txt").write_text("\n".join(NAMES))
+    command = [sys.executable, "-m", "fanin", "train", "words.txt", "--steps", "200", "--quiet"]
+    for name, seed in (("one", "1"), ("two", "2")):
+        subprocess.run(
+            [*command, "--hidden", "4", "--out", name],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
