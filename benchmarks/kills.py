@@ -79,6 +79,8 @@ def study(command: str, kills: int, scratch: Path, seed: int = 0) -> Study:
         while code and found.kills < kills:
             # Before that Python and JAX are imported.
             code = _run(command, folder, chance.uniform(0.45, 1.0) * seconds)
+            if code == 0:
+                seconds *= 0.9  # it was faster than that
             if code == -signal.SIGKILL:
                 found.kills += 1
                 try:
@@ -87,6 +89,7 @@ def study(command: str, kills: int, scratch: Path, seed: int = 0) -> Study:
                     found.wrong.append(f"kill {found.kills}: unreadable: {error}")
                     break
                 found.with_something_done += now > 0
+                seconds *= 1.0 if now > before else 1.1
                 if now < before:
                     found.wrong.append(f"kill {found.kills}: {before} were there, {now} are left")
                 before = now

@@ -6,12 +6,13 @@ import struct
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fanin.cli import MENDABLE, main
-from fanin.corpus import Words
+from fanin.corpus import Vocabulary, Words
 from fanin.errors import ModelFileError
 from fanin.model_file import load_model, save_model
 from fanin.tensor_file import pack, unpack
@@ -246,3 +247,22 @@ def test_a_message_sends_no_control_sequences(folder, capsys):
     name = "\x1b[31m\u202ered\x07.txt"
     message = refused(capsys, "train", name)
     assert "\\x1b[31m\\u202ered\\x07.txt: there is no such file" in message
+
+
+def test_a_sampled_word_sends_no_control_sequences(model, folder, capsys):
+    """Not even where a model was made to know a symbol that turns the direction of text."""
+    turning = "\u202e"
+    symbols = (*model.vocabulary.symbols[:-1], turning)
+    bias = np.zeros(len(symbols) + 1, np.float32)
+    bias[-1] = 5.0
+    made = replace(
+        model,
+        vocabulary=Vocabulary(symbols),
+        words=Words.of([word for word in NAMES if "é" not in word]),
+        parameters={**model.parameters, "output.bias": bias},
+    )
+    save_model(made, "hostile")
+    assert main(["sample", "hostile"]) == 0
+    out = capsys.readouterr().out
+    assert "\\u202e" in out
+    assert all(letter.isprintable() or letter == "\n" for letter in out)
