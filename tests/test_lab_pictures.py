@@ -15,11 +15,11 @@ from fanin.errors import OptionError, WordsError
 from fanin.lab.curve import MOST_BINS, Curve
 from fanin.lab.deep import expected_correlations, expected_signals, measured_signals
 from fanin.lab.formula import activation_of_formula
+from fanin.lab.one_pass import within
 from fanin.lab.pictures.letters import plane
 from fanin.lab.pictures.saturation import saturation_codes
 from fanin.lab.showing import different_units, gains_of, output_histogram
 from fanin.lab.starting import scaled, with_equal_units
-from fanin.lab.within import within
 from fanin.lab.wording import uploaded_words
 from fanin.networks import CharacterMLP
 from fanin.starts import find_start

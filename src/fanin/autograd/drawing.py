@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jax.core import Tracer
@@ -13,6 +13,9 @@ from fanin.autograd.program import topological_order
 from fanin.autograd.svg import Box, draw_boxes
 from fanin.autograd.value import Value
 from fanin.errors import OptionError
+
+if TYPE_CHECKING:
+    from fanin.autograd.profile import Profile, Timing
 
 MOST_DRAWN = 1000
 
@@ -38,6 +41,7 @@ class GraphNode:
     shape: Shape
     data: Moments | None
     gradient: Moments | None
+    timing: "Timing | None" = None
 
     @property
     def type_and_shape(self) -> str:
@@ -50,7 +54,8 @@ class GraphNode:
         named = self.name if self.name != self.operation else None
         data = f"data {self.data}" if self.data else None
         gradient = f"grad {self.gradient}" if self.gradient else None
-        lines = (named, made, self.type_and_shape, data, gradient)
+        time = str(self.timing) if self.timing else None
+        lines = (named, made, self.type_and_shape, data, gradient, time)
         return tuple(line for line in lines if line)
 
 
@@ -61,9 +66,17 @@ class Graph:
     nodes: tuple[GraphNode, ...]
 
     @classmethod
-    def of(cls, root: Value) -> "Graph":
+    def of(cls, root: Value, profile: "Profile | None" = None) -> "Graph":
         order = topological_order(root)
         place = {node: index for index, node in enumerate(order)}
+        made = [node for node in order if node.made_by]
+        timings = profile.timings if profile else ()
+        if profile and len(timings) != len(made):
+            raise OptionError(
+                f"the profile is of another graph: it times {len(timings)} operations, "
+                f"and here are {len(made)}"
+            )
+        timed = dict(zip(made, timings, strict=False))
         return cls(
             tuple(
                 GraphNode(
@@ -74,6 +87,7 @@ class Graph:
                     shape=Shape(node.shape, node.dtype),
                     data=_moments(node.data),
                     gradient=_moments(node.grad),
+                    timing=timed.get(node),
                 )
                 for node in order
             )

@@ -37,6 +37,9 @@ class Timing:
     def total(self) -> float:
         return self.forward + self.backward
 
+    def __str__(self) -> str:
+        return f"time {_readable(self.forward)} + {_readable(self.backward)}"
+
 
 @dataclass(frozen=True, repr=False)
 class Profile:

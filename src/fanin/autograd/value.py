@@ -156,11 +156,14 @@ class Value:
 
         return profile(self, rounds)
 
-    def graph(self) -> "Graph":
-        """The nodes below this one with their shapes: `str()` for text, `.svg()` for a picture."""
+    def graph(self, profile: "Profile | None" = None) -> "Graph":
+        """The nodes below this one with their shapes: `str()` for text, `.svg()` for a picture.
+
+        With a `profile()` of this node the boxes of the picture have their times, too.
+        """
         from fanin.autograd.drawing import Graph
 
-        return Graph.of(self)
+        return Graph.of(self, profile)
 
     @overload
     @staticmethod

@@ -109,6 +109,14 @@ def complaint(error: Exception) -> marimo.Html:
     )
 
 
+@contextmanager
+def working(what: str) -> Generator[None]:
+    """While it holds, says in the cell's own place what is being done."""
+    if _collected.get() is None:
+        marimo.output.replace(marimo.Html(f'<p class="working" role="status">{escape(what)}</p>'))
+    yield
+
+
 def _plain(found: re.Match[str]) -> str:
     label = _TAG.sub("", json.loads(unescape(found[1])))
     return f"data-label='{escape(json.dumps(label))}'"

@@ -8,3 +8,15 @@ document.addEventListener("focusin", (event) => {
   thumb.toldBy.observe(thumb, { attributeFilter: ["aria-valuenow"] });
   tell();
 }, true);
+
+// marimo's menu in the corner has no name, and its radio buttons are all called "Radio Group".
+const named = () => {
+  const menu = document.querySelector('[data-testid="notebook-menu-dropdown"]');
+  if (menu && !menu.ariaLabel) menu.ariaLabel = "Menu of the page";
+  for (const radio of document.querySelectorAll("marimo-radio")) {
+    const group = radio.shadowRoot?.querySelector('[role="radiogroup"]');
+    const legend = radio.closest("fieldset")?.querySelector("legend");
+    if (group && legend) group.ariaLabel = legend.textContent;
+  }
+};
+new MutationObserver(named).observe(document, { childList: true, subtree: true });

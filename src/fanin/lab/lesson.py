@@ -223,7 +223,7 @@ as a notebook in which you can change these lines and run them.)
 
 
 @app.cell
-def _(base, batch, corpus, lab, mo, np, rate):
+def _(base, batch, corpus, lab, mo, np, page_seed, rate):
     from fanin import Value
 
     parameters = {name: Value(array, name=name) for name, array in base.state.parameters.items()}
@@ -234,7 +234,7 @@ def _(base, batch, corpus, lab, mo, np, rate):
         logits = h.matmul_bias(parameters["output.weight"], parameters["output.bias"])
         return logits.softmax_cross_entropy(targets)
 
-    def train_by_hand(parameters, examples, steps, batch, rate, seed=0):
+    def train_by_hand(parameters, examples, steps, batch, rate, seed):
         losses, rng = [], np.random.default_rng(seed)
         for _ in range(steps):
             some = rng.integers(0, len(examples), batch)
@@ -245,16 +245,18 @@ def _(base, batch, corpus, lab, mo, np, rate):
             losses.append(float(loss.data))
         return losses, loss
 
-    by_hand, last_loss = train_by_hand(parameters, corpus.train, 60, batch.value, rate.value)
+    by_hand, last_loss = train_by_hand(
+        parameters, corpus.train, 60, batch.value, rate.value, page_seed
+    )
     lab.stack(
         lab.code(loss_of, train_by_hand),
         mo.md(
             f"Run just now, from a start with everything N(0, 1): the loss was "
             f"**{by_hand[0]:.2f}** in the first step and **{by_hand[-1]:.2f}** in the "
             f"{len(by_hand)}th. Below is the graph of that last step: every node with its "
-            "shape, and mean ± standard deviation of its data and of its gradient."
+            "shape, and mean ± standard deviation of its data and of its gradient. *Time each "
+            "operation* writes into it how long each takes, forward + backward."
         ),
-        lab.wide(last_loss.graph().svg()),
     )
     return (last_loss,)
 
@@ -262,31 +264,23 @@ def _(base, batch, corpus, lab, mo, np, rate):
 @app.cell(hide_code=True)
 def _(controls, mo):
     time_it = mo.ui.run_button(label="Time each operation")
-    controls(time_it, legend="each node on its own")
+    controls(time_it, legend="the graph")
     return (time_it,)
 
 
 @app.cell(hide_code=True)
 def _(as_program, lab, last_loss, mo, time_it):
-    mo.stop(not (time_it.value or as_program))
-    _profile = last_loss.profile(rounds=20)
-    _rows = [
-        (
-            timing.operation,
-            str(list(timing.result.shape)),
-            f"{timing.forward * 1e6:.0f} µs",
-            f"{timing.backward * 1e6:.0f} µs",
-        )
-        for timing in _profile.timings
-    ]
-    lab.stack(
-        lab.table(_rows, ("operation", "result", "forward", "backward")),
-        mo.md(
+    if time_it.value or as_program:
+        with lab.working("Timing each operation …"):
+            _profile = last_loss.profile(rounds=20)
+        _timed = mo.md(
             f"Each alone; a call that does nothing takes {_profile.empty_call * 1e6:.0f} µs of "
             f"each. As the one compiled program that `backward()` runs, all of it takes "
             f"{_profile.together * 1e6:.0f} µs."
-        ),
-    )
+        )
+    else:
+        _profile = _timed = None
+    lab.stack(lab.wide(last_loss.graph(_profile).svg()), _timed)
     return
 
 
@@ -454,10 +448,10 @@ def _(V, chances_chart, corpus, example, lab, logits_chart, math, mo, np, start_
     _loss = -math.log(max(_p[_right], 1e-300))
     lab.result(
         f"After <b>{lab.literal(_context)}</b> comes <b>{lab.literal(symbols[_right])}</b>, to "
-        f"which the network gives p = {_p[_right]:.3g}: a loss of <b>{_loss:.2f}</b>. Over the "
-        f"first {len(start_within.logits):,} examples: logits of standard deviation "
-        f"{start_within.logits.std():.2f}, mean loss <b>{start_within.loss:.2f}</b>; it could be "
-        f"{math.log(V):.2f}."
+        f"which the network gives p = {lab.small(_p[_right])}: a loss of <b>{_loss:.2f}</b>. "
+        f"Over the first {len(start_within.logits):,} examples: logits of standard deviation "
+        f"{start_within.logit_variance**0.5:.2f} over the symbols, mean loss "
+        f"<b>{start_within.loss:.2f}</b>; it could be {math.log(V):.2f}."
     )
     return
 
@@ -506,9 +500,8 @@ def _(V, base, examined, lab, math, mo, output_scale, start_within, zero_bias):
     _after = lab.within(base.network, small_output, *examined)
 
     def _row(name, seen):
-        spread = float(seen.logits.std(axis=1).mean())
-        variance = float(seen.logits.var(axis=1).mean())
-        said = math.log(V) + 0.5 * (1 - 1 / V) * variance
+        spread = seen.logit_variance**0.5
+        said = math.log(V) + 0.5 * (1 - 1 / V) * seen.logit_variance
         return name, f"{spread:.3g}", f"{seen.loss:.4f}", f"{said:.4f}" if spread < 0.5 else "–"
 
     lab.table(
@@ -524,6 +517,7 @@ def _(controls, mo):
         ["everything N(0, 1)", "as set above", "output layer zero", "all hidden units equal"],
         value="as set above",
         label="start",
+        inline=True,
     )
     lab.stack(
         mo.md(
@@ -662,8 +656,8 @@ def _(base, examined, hidden_scale, lab, mo, outputs_chart, saturated, small_out
     lab.result(
         f"Saturated: <b>{(abs(_h) > 0.97).mean():.1%}</b> of the outputs. "
         f"Pre-activations of standard deviation <b>{_z.std():.2f}</b>, outputs {_h.std():.2f}; "
-        f"1 − tanh² is {(1 - _h**2).mean():.2f} on average, and <b>{_through:.0%}</b> of the "
-        f"gradient (root mean square) gets through."
+        f"1&nbsp;−&nbsp;tanh² is {(1 - _h**2).mean():.2f} on average, and <b>{_through:.0%}</b> "
+        f"of the gradient (root mean square) gets through."
     )
     return (scaled_hidden,)
 
@@ -792,8 +786,8 @@ def _(mo):
         r"""
 Things to try. *tanh at gain 1*: activations fade away slowly. *tanh at 5/3* (1.6667): activations
 settle, but look at the gradients. *relu at √2* (1.4142): both hold, and yet all examples become
-alike. *sigmoid*: whatever the gain, nothing gets back. *gelu and silu*: no gain holds for long, for
-the fixed point is unstable.
+alike. *sigmoid*: at none of these gains does anything get back. *gelu and silu*: no gain holds for
+long, for the fixed point is unstable.
 """
     )
     return
@@ -818,7 +812,9 @@ $$\mathbb E[y^2] = n \, \mathbb E[w^2] \, \mathbb E[x^2].$$
 So the standard deviation grows by $\sqrt n$, and weights of standard deviation $1/\sqrt n$ keep it.
 """
         ),
-        controls(fan_in, divided, legend="y = x W, with x and W drawn from N(0, 1), seed 0"),
+        controls(
+            fan_in, divided, legend="y = x W, both drawn from N(0, 1) with the seed of step 1"
+        ),
     )
     return divided, fan_in
 
@@ -836,8 +832,8 @@ def _(figure, lab, mo):
 
 
 @app.cell(hide_code=True)
-def _(divided, fan_in, lab, mo, np, product):
-    _rng = np.random.default_rng(0)
+def _(divided, fan_in, lab, mo, np, page_seed, product):
+    _rng = np.random.default_rng(page_seed)
     _x = _rng.standard_normal((500, fan_in.value))
     _w = _rng.standard_normal((fan_in.value, 200)) / (fan_in.value**0.5 if divided.value else 1)
     _y = _x @ _w
@@ -877,8 +873,8 @@ that: weights $\mathcal N(0, g^2/n)$ with
 
 $$g = \frac{1}{\sqrt{\mathbb E[f(z)^2]}}, \qquad z \sim \mathcal N(0, 1),$$
 
-hand on a unit second moment; for the gradient it is $1/\sqrt{\mathbb E[f'(z)^2]}$. For relu half
-of the variance is gone, hence $\sqrt 2$ (He et al. 2015, *Delving Deep into Rectifiers*). The
+hand on a unit second moment; for the gradient it is $1/\sqrt{\mathbb E[f'(z)^2]}$. For relu half of
+the second moment is gone, hence $\sqrt 2$ (He et al. 2015, *Delving Deep into Rectifiers*). The
 customary $5/3$ for tanh is a round number on the large side; the exact one is 1.5925. A first layer
 that reads inputs of unit variance has no activation before it, so its gain is **1**, as He et al.
 say of theirs.
@@ -952,10 +948,10 @@ def _(gains, lab, mo, nonlinearity, np, settle, shape, theory):
         else f"backward gain <b>{gains.backward_gain:.6f}</b>"
     )
     lab.result(
-        f"Forward gain <b>{gains.forward_gain:.6f}</b>, {_backward}. At the forward gain the "
-        f"second moment's fixed point is <b>{gains.stability}</b> (slope "
-        f"{round(gains.slope, 4) + 0.0:.4f}), and each layer multiplies the gradient's second "
-        f"moment by {gains.chi:.4f}."
+        f"{lab.literal(nonlinearity.name)}: forward gain <b>{gains.forward_gain:.6f}</b>, "
+        f"{_backward}. At the forward gain the second moment's fixed point is "
+        f"<b>{gains.stability}</b> (slope {round(gains.slope, 4) + 0.0:.4f}), and each layer "
+        f"multiplies the gradient's second moment by {gains.chi:.4f}."
     )
     return
 
@@ -1057,8 +1053,8 @@ def _(bare, base, examined, lab, normalised_scale, normed, normed_base, small_ou
             f"{lab.let_through(seen, before):.0%}",
         )
 
-    bare.series, normed.series = (
-        lab.output_histogram(each.outputs["hidden.0.activation"]) for each in (_without, _with)
+    lab.show_output_histograms(
+        (bare, normed), [each.outputs["hidden.0.activation"] for each in (_without, _with)]
     )
     lab.table(
         list(
@@ -1088,8 +1084,8 @@ def _(controls, fanin, mo):
         mo.md(
             r"""
 What is left to choose is the **learning rate**. A sweep finds it: train a copy with rates that rise
-from step to step, measure the loss after each on the same examples, and look where it falls
-fastest and where it goes to ruin. Each loss is paired with the rate that caused it. Batch
+from step to step, measure the loss after each on the same examples, and look where it is
+lowest and where it goes to ruin. Each loss is paired with the rate that caused it. Batch
 normalisation moves the ruin to higher rates. From everything N(0, 1) and without it, even the best
 rate leaves the loss above the place where a good start begins.
 """
@@ -1129,6 +1125,8 @@ def _(
     words,
 ):
     mo.stop(not (sweep.value or as_program))
+    from fanin.training import learning_rate_sweep
+
     _run = fanin.prepare(
         words,
         start=sweep_start.value,
@@ -1136,14 +1134,15 @@ def _(
         normalisation="batch" if sweep_normalised.value else None,
         **sizes,
     )
+    sweep_chart.marks = []
     try:
-        _found = fanin.find_learning_rate(
+        for _found in learning_rate_sweep(
             _run.network, _run.state.parameters, _run.corpus, _run.options
-        )
-        sweep_chart.series = [
-            lab.line("loss after a step", _found.rates, _found.losses, faint=True, wide=1),
-            lab.line("running mean", _found.rates, _found.smoothed, tone=1, wide=2.4),
-        ]
+        ):
+            sweep_chart.series = [
+                lab.line("loss after a step", _found.rates, _found.losses, faint=True, wide=1),
+                lab.line("running mean", _found.rates, _found.smoothed, tone=1, wide=2.4),
+            ]
         sweep_chart.marks = [
             {"axis": "x", "value": _found.suggestion, "label": f"suggested {_found.suggestion:g}"}
         ]
@@ -1328,8 +1327,10 @@ def _(as_program, examine, fanin, lab, mo, options, report_start, sizes, words):
     mo.stop(not (examine.value or as_program))
     from fanin.diagnosis.of_run import diagnose_run
 
-    _run = fanin.prepare(words, start=report_start.value, options=options, **sizes)
-    lab.wide(diagnose_run(_run)._repr_html_())
+    with lab.working("Diagnosing …"):
+        _run = fanin.prepare(words, start=report_start.value, options=options, **sizes)
+        _report = diagnose_run(_run)._repr_html_()
+    lab.wide(_report)
     return
 
 
@@ -1377,7 +1378,8 @@ def _(as_program, examine_own, fanin, lab, mo, own_module):
         )
     else:
         try:
-            _output = lab.wide(_diagnose(*own_module())._repr_html_())
+            with lab.working("Diagnosing …"):
+                _output = lab.wide(_diagnose(*own_module())._repr_html_())
         except Exception as error:  # whatever one's own module does
             _output = lab.complaint(error)
     _output

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from fanin.lab.formula import activation_of_formula
+from fanin.lab.one_pass import Within
 from fanin.lab.pictures.chart import Chart, Series, bars, dots
-from fanin.lab.within import Within
 from fanin.networks.activations import nonlinearity_of
 from fanin.sampling import Sample
 from fanin.theory import Gains, Nonlinearity, exact_gains, find_nonlinearity
@@ -32,12 +32,40 @@ def output_histogram(outputs: Float[np.ndarray, "..."], beyond: float = _BEYOND)
     ]
 
 
+def show_output_histograms(
+    charts: Sequence[Chart], outputs: Sequence[Float[np.ndarray, "..."]]
+) -> None:
+    """Histograms of several layers' outputs, of one height, so that they can be compared."""
+    series = [output_histogram(each) for each in outputs]
+    highest = max(float(np.frombuffer(one["y"], np.float32).max()) for two in series for one in two)
+    for chart, shown in zip(charts, series, strict=True):
+        with chart.hold_sync():
+            chart.y = {**chart.y, "high": 1.05 * highest}
+            chart.series = shown
+
+
+def small(number: float) -> str:
+    """A number of three digits, in HTML, with a power of ten where it is small."""
+    digits, _, power = f"{number:.3g}".partition("e")
+    return f"{digits} · 10<sup>{int(power)}</sup>".replace("-", "−") if power else digits
+
+
 def show_units(chart: Chart, weight: Float[Any, "fan_in units"]) -> None:
     """Every unit as a point, by its first two weights; and how many different ones there are."""
     weight = np.asarray(weight)
-    chart.series = [dots("", weight[0], weight[min(1, len(weight) - 1)])]
-    different = different_units(weight)
-    chart.label = f"{weight.shape[1]} hidden units by two of their weights: {different} different"
+    count, different = weight.shape[1], different_units(weight)
+    places = weight[0], weight[min(1, len(weight) - 1)]
+    # Around zero, and never closer: one point would otherwise fill the picture like a hundred.
+    reach = max(4.0, 1.1 * float(np.abs(places).max()))
+    with chart.hold_sync():
+        chart.x = {"label": "first weight of a unit", "low": -reach, "high": reach}
+        chart.y = {
+            "label": f"second weight; {count} units, {different} different",
+            "low": -reach,
+            "high": reach,
+        }
+        chart.series = [dots("", *places)]
+        chart.label = f"{count} hidden units by two of their weights: {different} different"
 
 
 def different_units(weight: Float[np.ndarray, "fan_in units"]) -> int:

@@ -11,6 +11,14 @@ def warm_up() -> None:
     from fanin.training import TrainingOptions
 
     options = TrainingOptions(schedule="constant")
-    run = prepare(start="normal", options=options, embedding=3, block=4, hidden=(100,))
-    examples = run.corpus.train.contexts[:1024], run.corpus.train.targets[:1024]
-    within(run.network, run.state.parameters, *examples)
+    for normalisation in (None, "batch"):
+        run = prepare(
+            start="normal",
+            options=options,
+            embedding=3,
+            block=4,
+            hidden=(100,),
+            normalisation=normalisation,
+        )
+        examples = run.corpus.train.contexts[:1024], run.corpus.train.targets[:1024]
+        within(run.network, run.state.parameters, *examples)

@@ -186,7 +186,11 @@ def propagate(parts: Sequence[Part], signal: Signal) -> tuple[PartMoments, ...]:
         if isinstance(reached, NoTheory):
             through.append(PartMoments(reached, reached))
         else:
-            through.append(part.moments(reached))
+            try:
+                through.append(part.moments(reached))
+            except TheoryError as error:  # a signal that grew beyond what can be reckoned with
+                none = NoTheory(str(error))
+                through.append(PartMoments(none, none))
             reached = through[-1].output
     return tuple(through)
 

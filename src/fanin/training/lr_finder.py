@@ -1,6 +1,7 @@
 """A learning-rate finder: rates raised from step to step, each loss paired with its own rate."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,6 +63,34 @@ def find_learning_rate(
     The batch size, optimiser and seed are those of `options`; the parameters stay as they are.
     Raises OptionError for rates or steps that make no sweep.
     """
+    *_, found = learning_rate_sweep(
+        network,
+        parameters,
+        corpus,
+        options,
+        lowest=lowest,
+        highest=highest,
+        steps=steps,
+        chunk=steps,
+    )
+    return found
+
+
+def learning_rate_sweep(
+    network: Network,
+    parameters: Parameters,
+    corpus: Corpus,
+    options: TrainingOptions | None = None,
+    *,
+    lowest: float = 1e-4,
+    highest: float = 10.0,
+    steps: int = 1000,
+    chunk: int = 20,
+) -> Iterator[LearningRateSearch]:
+    """The same sweep as it goes: what it has found after every `chunk` steps.
+
+    The last one is what `find_learning_rate` returns. Raises OptionError as that does.
+    """
     options = options or TrainingOptions()
     if not (0 < lowest < highest < math.inf):
         raise OptionError(f"rates must rise from above 0; found {lowest:g} to {highest:g}")
@@ -71,16 +100,17 @@ def find_learning_rate(
     state = first_state(network, parameters, corpus, options)
     count = len(corpus.train)
     probe = np.random.default_rng(options.seed).permutation(count)[:PROBE]
-    first, losses = _sweep(
-        network,
-        options,
-        (dict(parameters), state.optimiser),
-        jnp.asarray(corpus.train.contexts),
-        jnp.asarray(corpus.train.targets),
-        jnp.asarray(probe),
-        jnp.asarray(rates, jnp.float32),
-    )
-    return judge_sweep(rates, np.asarray(losses, np.float64), float(first))
+    contexts, targets = jnp.asarray(corpus.train.contexts), jnp.asarray(corpus.train.targets)
+    carry: Any = (dict(parameters), state.optimiser)
+    first, losses = None, np.zeros(0, np.float64)
+    for begin in range(0, steps, chunk):
+        some = jnp.asarray(rates[begin : begin + chunk], jnp.float32)
+        before, carry, found = _sweep(
+            network, options, carry, contexts, targets, jnp.asarray(probe), jnp.int32(begin), some
+        )
+        first = float(before) if first is None else first
+        losses = np.concatenate([losses, np.asarray(found, np.float64)])
+        yield judge_sweep(rates, losses, first)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -91,8 +121,9 @@ def _sweep(
     contexts: Integer[Array, "examples block"],
     targets: Integer[Array, " examples"],
     probe: Integer[Array, " batch"],
+    first_step: Integer[Array, ""],
     rates: Float[Array, " steps"],
-) -> tuple[Float[Array, ""], Float[Array, " steps"]]:
+) -> tuple[Float[Array, ""], Any, Float[Array, " steps"]]:
     rule = options.update_rule.transformation()
     probe_contexts = contexts[probe].astype(jnp.int32)
     probe_targets = targets[probe].astype(jnp.int32)
@@ -117,8 +148,9 @@ def _sweep(
         parameters = {name: parameters[name] - rate * updates[name] for name in parameters}
         return (parameters, memory), probe_loss(parameters)
 
-    _, losses = jax.lax.scan(step, begin, (jnp.arange(rates.shape[0]), rates))
-    return probe_loss(begin[0]), losses
+    steps = first_step + jnp.arange(rates.shape[0])
+    end, losses = jax.lax.scan(step, begin, (steps, rates))
+    return probe_loss(begin[0]), end, losses
 
 
 def judge_sweep(

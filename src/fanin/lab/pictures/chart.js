@@ -12,7 +12,7 @@ function makeChart(parent, read) {
   canvas.setAttribute("role", "img");
   let at = null; // the x that is read out, in pixels
   let plan = null; // how the last drawing laid numbers out
-  let said = 0;
+  let said = -1000, saying = 0;
 
   const point = (event) => {
     at = event.offsetX;
@@ -40,13 +40,16 @@ function makeChart(parent, read) {
   function update() {
     const spec = read();
     writeLegend(legend, spec.series, theme(root));
-    const now = performance.now();
-    if (now - said > 1000) {
-      said = now;
-      canvas.setAttribute("aria-label", described(spec));
-    }
+    // Not with every frame: a screen reader would never come to the end of it.
+    if (!saying) saying = setTimeout(describe, Math.max(0, said + 1000 - performance.now()));
     drawing.again();
     if (at !== null && plan) readout.textContent = plan.says(at);
+  }
+
+  function describe() {
+    saying = 0;
+    said = performance.now();
+    canvas.setAttribute("aria-label", described(read()));
   }
 
   function draw(context, width, height, colours) {
@@ -82,7 +85,11 @@ function makeChart(parent, read) {
   }
 
   update();
-  return { update, end: drawing.end, say: () => { said = 0; update(); } };
+  const end = () => {
+    clearTimeout(saying);
+    drawing.end();
+  };
+  return { update, end, say: () => { said = -1000; clearTimeout(saying); saying = 0; update(); } };
 }
 
 function decoded(one) {
@@ -134,7 +141,7 @@ function axis(wanted, [low, high], from, to) {
     return log ? 10 ** value : value;
   };
   const room = Math.abs(to - from);
-  const ticks = wanted.ticks ?? (log ? logTicks(low, high, room) : evenTicks(low, high, room / (wanted.wide ? 110 : 64)));
+  const ticks = wanted.ticks ?? (log ? logTicks(low, high, room) : evenTicks(low, high, room / (wanted.wide ? 110 : from > to ? 38 : 64)));
   return { place, back, ticks, log };
 }
 
@@ -320,7 +327,7 @@ function nearestTo(one, value) {
 
 function writeLegend(legend, series, colours) {
   const named = series.filter((one) => one.name && !one.unlisted);
-  const wanted = JSON.stringify([colours.dark, named.map((one) => [one.name, one.tone, one.kind, one.dashed, one.faint])]);
+  const wanted = JSON.stringify([colours.dark, named.map((one) => [one.name, one.tone, one.kind, one.dashed, one.faint, one.wide])]);
   if (legend.dataset.shown === wanted) return;
   legend.dataset.shown = wanted;
   legend.replaceChildren();
@@ -332,7 +339,7 @@ function writeLegend(legend, series, colours) {
     entry.innerHTML =
       one.kind === "bars" || one.kind === "dots"
         ? `<svg width="12" height="12" aria-hidden="true"><circle cx="6" cy="6" r="4.5" fill="${colour}"/></svg>`
-        : `<svg width="26" height="12" aria-hidden="true"><path d="M1 6h24" stroke="${colour}" stroke-width="2.4" stroke-dasharray="${dash}"/></svg>`;
+        : `<svg width="26" height="12" aria-hidden="true"><path d="M1 6h24" stroke="${colour}" stroke-width="${one.wide ?? 1.8}" stroke-dasharray="${dash}"/></svg>`;
     make("span", entry, { textContent: one.name });
   }
 }
@@ -342,7 +349,8 @@ function described(spec) {
   for (const one of spec.series.map(decoded)) {
     if (!one.name || !one.y.length) continue;
     const first = written(one.y[0]), last = written(one.y[one.y.length - 1]);
-    parts.push(one.kind === "bars" ? `${one.name}: ${one.y.length} bars` : `${one.name}: from ${first} to ${last}`);
+    const highest = () => written(one.y.reduce((a, b) => Math.max(a, b)));
+    parts.push(one.kind === "bars" ? `${one.name}: ${one.y.length} bars, the highest ${highest()}` : `${one.name}: from ${first} to ${last}`);
   }
   for (const mark of spec.marks ?? []) parts.push(`${mark.label} is marked`);
   return `${parts.filter(Boolean).join(". ")}. Arrow keys read values out.`;

@@ -22,6 +22,11 @@ class Within:
     gradients: Mapping[str, np.ndarray]
     logits: Float[np.ndarray, "batch vocab"]
 
+    @property
+    def logit_variance(self) -> float:
+        """The variance of an example's logits over the symbols, on average over the examples."""
+        return float(self.logits.var(axis=1, dtype=np.float64).mean())
+
 
 def within(
     network: Network,
