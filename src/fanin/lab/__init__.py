@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         controls,
         figure,
         result,
+        say,
         stack,
         table,
         wide,
-        working,
     )
     from fanin.lab.listing import code
     from fanin.lab.one_pass import Within, within
@@ -60,7 +60,7 @@ _HOMES = {
         "stack",
         "table",
         "wide",
-        "working",
+        "say",
     ),
     "listing": ("code",),
     "one_pass": ("Within", "within"),
@@ -114,6 +114,7 @@ __all__ = [
     "output_histogram",
     "result",
     "said",
+    "say",
     "scaled",
     "seed_field",
     "seed_of",
@@ -127,7 +128,6 @@ __all__ = [
     "wide",
     "with_equal_units",
     "within",
-    "working",
 ]
 
 

@@ -109,12 +109,10 @@ def complaint(error: Exception) -> marimo.Html:
     )
 
 
-@contextmanager
-def working(what: str) -> Generator[None]:
-    """While it holds, says in the cell's own place what is being done."""
+def say(what: str) -> None:
+    """Say in the cell's own place what is being done, until there is what the cell gives."""
     if _collected.get() is None:
         marimo.output.replace(marimo.Html(f'<p class="working" role="status">{escape(what)}</p>'))
-    yield
 
 
 def _plain(found: re.Match[str]) -> str:

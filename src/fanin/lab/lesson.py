@@ -271,8 +271,8 @@ def _(controls, mo):
 @app.cell(hide_code=True)
 def _(as_program, lab, last_loss, mo, time_it):
     if time_it.value or as_program:
-        with lab.working("Timing each operation …"):
-            _profile = last_loss.profile(rounds=20)
+        lab.say("Timing each operation …")
+        _profile = last_loss.profile(rounds=20)
         _timed = mo.md(
             f"Each alone; a call that does nothing takes {_profile.empty_call * 1e6:.0f} µs of "
             f"each. As the one compiled program that `backward()` runs, all of it takes "
@@ -517,7 +517,6 @@ def _(controls, mo):
         ["everything N(0, 1)", "as set above", "output layer zero", "all hidden units equal"],
         value="as set above",
         label="start",
-        inline=True,
     )
     lab.stack(
         mo.md(
@@ -1134,7 +1133,8 @@ def _(
         normalisation="batch" if sweep_normalised.value else None,
         **sizes,
     )
-    sweep_chart.marks = []
+    sweep_chart.series, sweep_chart.marks = [], []
+    lab.say("Sweeping …")
     try:
         for _found in learning_rate_sweep(
             _run.network, _run.state.parameters, _run.corpus, _run.options
@@ -1327,10 +1327,9 @@ def _(as_program, examine, fanin, lab, mo, options, report_start, sizes, words):
     mo.stop(not (examine.value or as_program))
     from fanin.diagnosis.of_run import diagnose_run
 
-    with lab.working("Diagnosing …"):
-        _run = fanin.prepare(words, start=report_start.value, options=options, **sizes)
-        _report = diagnose_run(_run)._repr_html_()
-    lab.wide(_report)
+    lab.say("Diagnosing …")
+    _run = fanin.prepare(words, start=report_start.value, options=options, **sizes)
+    lab.wide(diagnose_run(_run)._repr_html_())
     return
 
 
@@ -1377,9 +1376,9 @@ def _(as_program, examine_own, fanin, lab, mo, own_module):
             "`pip install 'fanin[torch]'`, and open the page again."
         )
     else:
+        lab.say("Diagnosing …")
         try:
-            with lab.working("Diagnosing …"):
-                _output = lab.wide(_diagnose(*own_module())._repr_html_())
+            _output = lab.wide(_diagnose(*own_module())._repr_html_())
         except Exception as error:  # whatever one's own module does
             _output = lab.complaint(error)
     _output

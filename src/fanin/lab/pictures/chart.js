@@ -38,8 +38,6 @@ function makeChart(parent, read) {
   }
 
   function update() {
-    const spec = read();
-    writeLegend(legend, spec.series, theme(root));
     // Not with every frame: a screen reader would never come to the end of it.
     if (!saying) saying = setTimeout(describe, Math.max(0, said + 1000 - performance.now()));
     drawing.again();
@@ -54,6 +52,7 @@ function makeChart(parent, read) {
 
   function draw(context, width, height, colours) {
     const spec = read();
+    writeLegend(legend, spec.series, colours);
     const series = spec.series.map(decoded).filter((one) => one.x.length);
     const axes = series.length ? [spec.x, spec.y] : [spec.x, spec.y].map((one) => ({ ...one, ticks: [] }));
     const left = MARGIN.left, right = width - MARGIN.right;
