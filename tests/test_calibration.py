@@ -106,7 +106,8 @@ def test_the_page_has_a_row_for_each_verdict_check_and_limit():
     assert (document.networks, document.hindered, document.best) == (8, 4, 2)
     assert document.table["bad"] == {"trained": 1, "behind": 2, "unigrams": 0, "diverged": 1}
     assert document.area == pytest.approx((16 - 3 - 1.5 - 0.5) / 16, abs=0.1)
-    assert document.bad_among_best == ("fanin, 1 × 8 tanh, seed 0: saturation",)
+    of_family = "(2 of its 4 trained)"
+    assert document.bad_among_best == (f"fanin, 1 × 8 tanh, seed 0: saturation {of_family}",)
     page = calibration_page(document)
     assert "| bad | 1 | 2 | 0 | 1 | 75% |" in page
     assert "| saturation | 4 | 1 | 4 | 1 | 1 |" in page

@@ -47,7 +47,8 @@ a network ended:
 As an area under the ROC curve, of the verdict's score (the worst number's distance from its limits)
 for telling the hindered from the trained: **{area}**. Aim: {aim} or more.
 
-Of the best tenth of each family that trained, {best} networks, {bad_best} were called bad{bad_list}
+Of the best tenth of each family that trained, {best} networks, {bad_best} were called bad (beside
+each, how many of its family trained at all){bad_list}
 
 ## Where the rate is to blame
 

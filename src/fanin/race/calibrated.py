@@ -120,6 +120,7 @@ def document_of(
     even, odd = halves(networks)
     by_even, by_odd = Fitted(SIDES, tuple(even)), Fitted(SIDES, tuple(odd))
     best = [each for each in networks if each.among_best]
+    trained = Counter(each.family.family for each in networks if not each.hindered)
     return CalibrationDocument(
         schema=SCHEMA,
         networks=len(networks),
@@ -130,7 +131,12 @@ def document_of(
         hindered=sum(each.hindered for each in networks),
         area=_area(networks, shipped_score),
         table=_table(networks, lambda each: each.verdict),
-        bad_among_best=tuple(_named(each) for each in best if each.verdict == "bad"),
+        bad_among_best=tuple(
+            f"{_named(each)} "
+            f"({trained[each.family.family]} of its {len(each.family.networks)} trained)"
+            for each in best
+            if each.verdict == "bad"
+        ),
         best=len(best),
         halves=(_on_other_half(by_even, odd), _on_other_half(by_odd, even)),
         checks=_by_check(networks),
