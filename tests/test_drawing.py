@@ -156,3 +156,13 @@ def test_inside_jit_there_are_shapes_and_no_moments():
     traced(np.ones(3))
     assert "float32[3]" in texts[0][0]
     assert "±" not in "".join(texts[0])
+
+
+def test_the_boxes_have_the_times_of_a_profile():
+    x = Value([1.0, 2.0], name="x")
+    y = x.tanh().sum()
+    profile = y.profile(rounds=1)
+    boxes = [node.lines for node in y.graph(profile).nodes]
+    assert [lines[-1].startswith("time ") for lines in boxes] == [False, True, True]
+    with pytest.raises(OptionError, match="another graph: it times 2 operations, and here are 1"):
+        x.tanh().graph(profile)

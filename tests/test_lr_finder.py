@@ -11,7 +11,7 @@ from fanin.networks import CharacterMLP
 from fanin.starts import find_start
 from fanin.training import TrainingOptions, find_learning_rate, loss_and_gradient
 from fanin.training.loop import batch_key
-from fanin.training.lr_finder import judge_sweep
+from fanin.training.lr_finder import judge_sweep, learning_rate_sweep
 from fanin.training.step import draw_examples
 
 
@@ -49,6 +49,18 @@ def test_parameters_stay_as_they_were(corpus, network):
     assert all(np.array_equal(before[name], parameters[name]) for name in before)
     again = find_learning_rate(network, parameters, corpus, TrainingOptions(batch=8), steps=50)
     assert np.array_equal(search.losses, again.losses)
+
+
+def test_a_sweep_that_one_watches_finds_the_same(corpus, network):
+    parameters = find_start("fanin")(network, jax.random.key(0))
+    options = TrainingOptions(batch=8)
+    whole = find_learning_rate(network, parameters, corpus, options, steps=50)
+    parts = list(learning_rate_sweep(network, parameters, corpus, options, steps=50, chunk=20))
+    assert [len(part.rates) for part in parts] == [20, 40, 50]
+    np.testing.assert_allclose(parts[-1].losses, whole.losses, rtol=1e-5)
+    np.testing.assert_array_equal(parts[0].losses, parts[-1].losses[:20])
+    assert parts[-1].first_loss == pytest.approx(whole.first_loss)
+    assert parts[-1].suggestion == whole.suggestion
 
 
 def falling_then_ruined(rates):

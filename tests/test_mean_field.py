@@ -12,6 +12,7 @@ from fanin.theory import (
     ACTIVATIONS,
     Activation,
     Linear,
+    Nonlinearity,
     Normalise,
     NoTheory,
     Residual,
@@ -296,3 +297,12 @@ def test_signals_and_parts_that_cannot_be_are_refused():
         Linear(1.0, math.nan)
     with pytest.raises(TheoryError, match="Fans are 1 or more, not 0 and 3"):
         Linear(1.0, fan_in=0, fan_out=3)
+
+
+def test_a_signal_that_grows_beyond_all_numbers_has_no_theory_from_there_on():
+    square = Activation(Nonlinearity("z² − 1", lambda z: z**2 - 1, lambda z: 2 * z))
+    through = propagate((Linear(4.0), square) * 12, Signal())
+    assert through[1].output.second_moment == pytest.approx(3 * 16 - 2 * 4 + 1)
+    assert isinstance(through[-1].output, NoTheory)
+    assert isinstance(gradient_moments(through)[0], NoTheory)
+    assert isinstance(gradient_moments(through)[-1], NoTheory)

@@ -10,6 +10,8 @@ from typing import Any, final
 
 import marimo
 
+from fanin.errors import FaninError
+
 
 @final
 class Collected:
@@ -103,10 +105,12 @@ def result(markup: str) -> marimo.Html:
 
 
 def complaint(error: Exception) -> marimo.Html:
-    """What is wrong with a setting, to stand beside its control."""
-    return marimo.Html(
-        f'<p class="complaint" role="alert">{escape(str(error) or type(error).__name__)}</p>'
-    )
+    """What is wrong with a setting, to stand beside its control.
+
+    An error that is not fanin's own, as somebody's own program may raise, is called by its kind.
+    """
+    text = str(error) if isinstance(error, FaninError) else f"{type(error).__name__}: {error}"
+    return marimo.Html(f'<p class="complaint" role="alert">{escape(text)}</p>')
 
 
 def say(what: str) -> None:

@@ -70,12 +70,13 @@ def _():
     from dataclasses import replace
 
     import numpy as np
+    from scipy.special import softmax
 
     import fanin
     from fanin import lab, theory
     from fanin.lab import controls, figure
 
-    return controls, fanin, figure, lab, math, np, replace, theory
+    return controls, fanin, figure, lab, math, np, replace, softmax, theory
 
 
 @app.cell(hide_code=True)
@@ -87,7 +88,7 @@ def _(lab, mo):
             r"""
 ## <span class="number" id="names">1</span>The names
 
-The network's work is to make up given names. It is shown names letter by letter and guesses each
+The network’s work is to make up given names. It is shown names letter by letter and guesses each
 letter from the few before it; once it guesses well, it can be left to go on alone.
 """
         ),
@@ -390,10 +391,8 @@ def _(figure, lab, mo):
 
 
 @app.cell(hide_code=True)
-def _(four, lab, logit, math, mo, np):
-    _z = np.array(logit.value)
-    _p = np.exp(_z - _z.max())
-    _p /= _p.sum()
+def _(four, lab, logit, math, mo, np, softmax):
+    _p = softmax(np.array(logit.value))
     four.series = [lab.bars("probability", np.arange(5) - 0.5, _p)]
     four.marks = [{"axis": "y", "value": 0.25, "label": "1/4"}]
     lab.result(f"loss −log p₃ = <b>{-math.log(_p[2]):.4f}</b>, and log 4 = {math.log(4):.4f}")
@@ -434,11 +433,23 @@ def _(base, corpus, examined, figure, lab, mo):
 
 
 @app.cell(hide_code=True)
-def _(V, chances_chart, corpus, example, lab, logits_chart, math, mo, np, start_within, symbols):
+def _(
+    V,
+    chances_chart,
+    corpus,
+    example,
+    lab,
+    logits_chart,
+    math,
+    mo,
+    np,
+    softmax,
+    start_within,
+    symbols,
+):
     _place = min(example.value, len(start_within.logits) - 1)
     _z = start_within.logits[_place].astype(float)
-    _p = np.exp(_z - _z.max())
-    _p /= _p.sum()
+    _p = softmax(_z)
     _edges = np.arange(V + 1) - 0.5
     logits_chart.series = [lab.bars("logit", _edges, _z)]
     chances_chart.series = [lab.bars("probability", _edges, _p, tone=1)]
@@ -506,7 +517,7 @@ def _(V, base, examined, lab, math, mo, output_scale, start_within, zero_bias):
 
     lab.table(
         [_row("before", start_within), _row("after", _after)],
-        ("the same network", "logits' std", "loss", "by the formula"),
+        ("the same network", "logits’ std", "loss", "by the formula"),
     )
     return (small_output,)
 
@@ -607,7 +618,7 @@ def _(controls, mo):
             r"""
 ## <span class="number" id="saturation">6</span>tanh, too saturated
 
-The first loss is right, and yet something is wrong further in. The hidden layer's
+The first loss is right, and yet something is wrong further in. The hidden layer’s
 pre-activations are sums of many products, so they are large, and tanh presses them against its
 ends. There it is flat. The gradient that goes back through it is multiplied by
 
@@ -948,9 +959,9 @@ def _(gains, lab, mo, nonlinearity, np, settle, shape, theory):
     )
     lab.result(
         f"{lab.literal(nonlinearity.name)}: forward gain <b>{gains.forward_gain:.6f}</b>, "
-        f"{_backward}. At the forward gain the second moment's fixed point is "
+        f"{_backward}. At the forward gain the second moment’s fixed point is "
         f"<b>{gains.stability}</b> (slope {round(gains.slope, 4) + 0.0:.4f}), and each layer "
-        f"multiplies the gradient's second moment by {gains.chi:.4f}."
+        f"multiplies the gradient’s second moment by {gains.chi:.4f}."
     )
     return
 
@@ -991,7 +1002,7 @@ def _(controls, mo):
             r"""
 ## <span class="number" id="normalisation">9</span>Batch normalisation, and the learning rate
 
-One can also do without all this care. Batch normalisation takes each unit's pre-activation, takes
+One can also do without all this care. Batch normalisation takes each unit’s pre-activation, takes
 off its mean over the batch and divides by its standard deviation there; then a learnt gain and bias
 move it where it should be. Whatever the scale of the weights, what tanh gets to see has a standard
 deviation of one. Drag the scale, and compare with step 6: weights and examples
@@ -1390,7 +1401,7 @@ def _(mo):
     mo.md(
         r"""
 That is all there is to a start: logits near uniform, activations where they bend and do not break,
-each layer's scale by its fan-in and the exact gain, and a race to be sure. The same from Python:
+each layer’s scale by its fan-in and the exact gain, and a race to be sure. The same from Python:
 `fanin.prepare`, `fanin.fit`, `fanin.race`; on the command line `fanin train`, `fanin diagnose`,
 `fanin race`.
 """

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+
 from fanin.theory.expectations import decorrelation, moments
 from fanin.theory.gains import variance
 from fanin.theory.nonlinearity import Nonlinearity, NoTheory, TheoryError
@@ -178,7 +180,8 @@ def propagate(parts: Sequence[Part], signal: Signal) -> tuple[PartMoments, ...]:
     """What each part, in order of execution, makes of what the one before it hands on.
 
     `signal` is the input of the first; without a correlation in it, nothing is said of pairs. After
-    a part whose output has no theory, none has, for the same reason.
+    a part whose output has no theory, or has grown beyond all numbers, none has, for the same
+    reason.
     """
     through: list[PartMoments] = []
     reached: Signal | NoTheory = signal
@@ -187,7 +190,8 @@ def propagate(parts: Sequence[Part], signal: Signal) -> tuple[PartMoments, ...]:
             through.append(PartMoments(reached, reached))
         else:
             try:
-                through.append(part.moments(reached))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    through.append(part.moments(reached))
             except TheoryError as error:  # a signal that grew beyond what can be reckoned with
                 none = NoTheory(str(error))
                 through.append(PartMoments(none, none))
