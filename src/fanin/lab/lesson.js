@@ -11,7 +11,7 @@ document.addEventListener("focusin", (event) => {
 
 // marimo's menu in the corner has no name, and its radio buttons are all called "Radio Group".
 const named = () => {
-  const menu = document.querySelector('[data-testid="notebook-menu-dropdown"]');
+  const menu = document.querySelector('[data-testid="notebook-actions-dropdown"] button');
   if (menu && !menu.ariaLabel) menu.ariaLabel = "Menu of the page";
   for (const radio of document.querySelectorAll("marimo-radio")) {
     const group = radio.shadowRoot?.querySelector('[role="radiogroup"]');

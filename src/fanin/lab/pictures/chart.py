@@ -51,7 +51,8 @@ class Chart(anywidget.AnyWidget):
 
 def numbers(values: Any) -> bytes:
     """Numbers as the browser takes them."""
-    return np.asarray(values, np.float32).tobytes()
+    with np.errstate(over="ignore"):  # what is too large for them is infinite, and not drawn
+        return np.asarray(values, np.float32).tobytes()
 
 
 def line(
