@@ -23,16 +23,46 @@ BLOCKS = [
     for number, (language, code) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")))
     if language == "python"
 ]
+# What the blocks of a page go on from; what they must print is theirs, or nothing is.
+BEFORE = {
+    "pytorch.md": """
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+
+
+def make_model():
+    made = nn.Sequential(nn.Linear(20, 128), nn.ReLU(), nn.Linear(128, 5))
+    nn.init.normal_(made[0].weight, std=20**-0.5)
+    nn.init.normal_(made[2].weight, std=0.01)
+    return made
+
+
+module, inputs, targets = make_model(), torch.randn(256, 20), torch.randint(5, (256,))
+"""
+}
+AFTER = {
+    "pytorch.md-0": "assert report.verdict == report.after.verdict == 'good'; print(fixed)",
+    "pytorch.md-1": "assert str(started).startswith('2.bias')",
+    "pytorch.md-2": "print(test_the_model_starts_well())",
+    "pytorch.md-3": "print(trainer.callbacks)",
+}
 
 
 def test_there_are_blocks():
     assert len(BLOCKS) >= 8
 
 
+@pytest.mark.filterwarnings("ignore:Starting from v1.9.0:UserWarning")  # of Lightning's logger
 @pytest.mark.parametrize(("page", "code"), BLOCKS)
-def test_a_block_runs(page, code, tmp_path, monkeypatch, capsys):
+def test_a_block_runs(page, code, tmp_path, monkeypatch, capsys, request):
     if "torch" in code:
         pytest.importorskip("torch")
+    if "lightning" in code:
+        pytest.importorskip("lightning")
+    name = request.node.callspec.id
+    code = "\n".join((BEFORE.get(page.name, ""), code, AFTER.get(name, "")))
     monkeypatch.chdir(tmp_path)
     Path("words.txt").write_text("\n".join(bundled_names().words[:500]))
     fewer = code.replace("20_000", "40").replace("2_000", "40").replace("range(100)", "range(3)")

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 import torch.nn.functional as F
 from torch import nn
 
-from fanin.torch import diagnose
+from fanin.torch import diagnose, signals
 
 
 def drawn(*shape):
@@ -282,3 +282,44 @@ def test_the_clones_of_an_encoder_start_equal_and_are_set_apart():
     one, other = (fixed.encoder.layers[place].linear1.weight for place in (0, 1))
     assert not torch.equal(one, other)
     assert torch.equal(one.flatten().sort().values, other.flatten().sort().values)
+
+
+def test_one_example_alone_cannot_differ_and_the_same_ones_are_the_batchs_doing():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 4))
+    with torch.no_grad():
+        module[2].weight.mul_(0.1)
+    x, y = torch.randn(1, 6), torch.zeros(1, dtype=torch.long)
+    assert diagnose(module, x, y).verdict == "good"
+    found = diagnose(module, x.repeat(64, 1), y.repeat(64)).check("examples")
+    assert found.verdict == "bad"
+    assert not found.layers
+    assert "inputs themselves" in found.text
+
+
+def test_zeros_in_half_precision_and_complex_parameters_are_looked_into():
+    class Mixing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scales = nn.Parameter(torch.ones(5, dtype=torch.cfloat))
+            self.output = nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.output(torch.fft.irfft(torch.fft.rfft(x) * self.scales, n=8))
+
+    x, y = torch.randn(64, 8), torch.randint(4, (64,))
+    module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).bfloat16()
+    nn.init.zeros_(module[2].weight)
+    assert diagnose(module, x.bfloat16(), y).verdict == "good"
+    own = diagnose(Mixing(), x, y).recording.parameters
+    (scales,) = [each for each in own if each.name == "scales"]
+    assert scales.data.second_moment == pytest.approx(0.5)
+    assert scales.gradient.second_moment > 0.0
+
+
+def test_logits_over_a_large_vocabulary_are_measured_on_some_rows():
+    module, x = nn.Linear(4, 100_000), torch.randn(512, 4)
+    (layer,) = diagnose(module, x, torch.randint(100_000, (512,))).recording.layers
+    assert layer.preactivation.size == 512 * 100_000
+    assert layer.preactivation.largest == float(module(x).detach().abs().max())
+    assert len(signals.table(torch.empty(512, 100_000), 1)) == signals.FEWEST

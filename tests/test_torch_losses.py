@@ -173,3 +173,22 @@ def test_what_cannot_be_looked_into_is_refused_with_what_to_do():
         scripted = torch.jit.script(mlp())
     with pytest.raises(FaninError, match="TorchScript"):
         diagnose(scripted, torch.randn(2, 6), torch.tensor([0, 1]))
+
+
+def test_a_loss_without_a_graph_and_a_backward_pass_that_fails_are_told():
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.sum()
+
+        @staticmethod
+        def backward(ctx, above):
+            raise RuntimeError("out of luck")
+
+    x, y = torch.randn(16, 6), torch.randint(4, (16,))
+    with pytest.raises(PassError, match="does not depend on any parameter"):
+        diagnose(mlp(), x, y, lambda output, targets: F.cross_entropy(output.detach(), targets))
+    with pytest.raises(PassError, match="backward pass failed: out of luck"):
+        diagnose(mlp(), x, y, lambda output, targets: Failing.apply(output))
+    with pytest.raises(ShapeError, match="batch is empty"):
+        diagnose(mlp(), x[:0], y[:0])

@@ -84,6 +84,53 @@ def test_everything_is_bit_for_bit_as_before(fails):
     assert state(module) == before
 
 
+CHANGES = {
+    "parameter": lambda module: setattr(module, "weight", nn.Parameter(module.weight * 2.0)),
+    "buffer": lambda module: module.held.resize_(5),
+    "module": lambda module: setattr(module, "more", nn.Linear(2, 2)),
+    "name": lambda module: delattr(module, "bias"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_registered_in_forward_is_put_back(what, fails):
+    class Changing(nn.Linear):
+        def forward(self, x):
+            result = super().forward(x)
+            CHANGES[what](self)
+            if fails:
+                raise RuntimeError("out of luck")
+            return result
+
+    module = Changing(6, 4)
+    module.register_buffer("held", torch.arange(3.0))
+    before = {name: id(each) for name, each in module.__dict__["_parameters"].items()}
+    kept = copy.deepcopy(module.state_dict())
+    try:
+        said = diagnose(module, torch.randn(16, 6), torch.randint(4, (16,))).recording.not_seen
+        assert what == "buffer" or "attributes" in said[-1]
+    except FaninError:
+        assert fails
+    assert {name: id(each) for name, each in module.__dict__["_parameters"].items()} == before
+    assert not list(module.children())
+    assert all(torch.equal(module.state_dict()[name], each) for name, each in kept.items())
+
+
+def test_parameters_that_the_loss_writes_to_are_put_back():
+    module = nn.Linear(6, 4)
+    before = copy.deepcopy(module.state_dict())
+
+    def stepping(output, targets):
+        loss = nn.functional.cross_entropy(output, targets)
+        with torch.no_grad():
+            module.bias.add_(1.0)
+        return loss
+
+    diagnose(module, torch.randn(16, 6), torch.randint(4, (16,)), stepping)
+    assert all(torch.equal(module.state_dict()[name], each) for name, each in before.items())
+
+
 def test_other_attributes_that_forward_changed_are_reported():
     report = diagnose(busy(), torch.randn(16, 6), torch.randint(4, (16,)))
     (said,) = [each for each in report.recording.not_seen if "attributes" in each]

@@ -185,12 +185,16 @@ class Case:
         What is wrong with the layers after it, and with gradients before it, is its doing.
         """
         for layer in self.layers.values():
-            if layer.activation is None or layer.between is None:
+            if layer.activation is None or layer.between is None or self.of_one(layer):
                 continue
             share = layer.between.varying_share
             if layer.role != "output" and (share is None or share < 1e-12):
                 return layer
         return None
+
+    def of_one(self, layer: Layer) -> bool:
+        """Whether all that was measured of a layer is one example at one place: no two can differ."""
+        return self.recording.examples == 1 and layer.places <= 1
 
     def slope(self, layer: Layer) -> Number:
         """The gradient's squared length for one example, over all units and places.

@@ -10,6 +10,9 @@ from jaxtyping import Float, Int, Int8
 from fanin.diagnosis.measurements import Cosines, Counts, Ends, Totals, UnitSums
 from fanin.diagnosis.recording import Between, Histogram, Moments, Number, Saturation
 
+# So many columns are compared at a time.
+_TOGETHER = 2_048
+
 # The characters of the map for the codes 0, 1, 2 and -1 of `measurements`.
 _CHARACTERS = np.frombuffer(b".+0-", np.uint8)
 
@@ -141,23 +144,28 @@ def equal_groups(*fingerprints: Float[np.ndarray, " units"]) -> list[tuple[int, 
         label = np.empty_like(labels)
         label[order] = np.concatenate([[0], np.cumsum(apart)])
         _, labels = np.unique(labels * labels.size + label, return_inverse=True)
-    groups = [np.flatnonzero(labels == which) for which in np.flatnonzero(np.bincount(labels) > 1)]
-    return [tuple(group.tolist()) for group in groups]
+    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
+    firsts, several = np.cumsum(counts) - counts, counts > 1
+    return [
+        tuple(order[first : first + count].tolist())
+        for first, count in zip(firsts[several].tolist(), counts[several].tolist(), strict=True)
+    ]
 
 
 def exact_groups(
     groups: Sequence[tuple[int, ...]], columns: Float[Any, "fan_in units"]
 ) -> tuple[tuple[int, ...], ...]:
     """Of groups of units those, or their parts, whose columns agree bit for bit."""
-    exact: list[tuple[int, ...]] = []
-    for group in groups:
-        held = np.ascontiguousarray(np.asarray(columns[:, np.asarray(group)]).T)
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    by_unit = np.asarray(columns).T
+    units = [(unit, which) for which, group in enumerate(groups) for unit in group]
+    for first in range(0, len(units), _TOGETHER):
+        some = units[first : first + _TOGETHER]
+        held = np.ascontiguousarray(by_unit[[unit for unit, _ in some]])
         # 0.0 and -0.0 are one number.
-        alike: dict[bytes, list[int]] = {}
-        for unit, row in zip(group, held + 0.0, strict=True):
-            alike.setdefault(row.tobytes(), []).append(unit)
-        exact.extend(tuple(units) for units in alike.values() if len(units) > 1)
-    return tuple(sorted(exact))
+        for (unit, which), row in zip(some, held + 0.0, strict=True):
+            alike.setdefault((which, row.tobytes()), []).append(unit)
+    return tuple(sorted(tuple(group) for group in alike.values() if len(group) > 1))
 
 
 def indices(mask: Any) -> tuple[int, ...]:

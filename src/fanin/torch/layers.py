@@ -10,6 +10,7 @@ from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
 from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.recording import Layer, LayerRole
+from fanin.torch import sums
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Node, Weight
 from fanin.torch.operators import ends_of
@@ -285,7 +286,7 @@ class Assembly:
 
 
 def _columns(weight: Weight) -> Any:
-    return weight.columns.detach().cpu()
+    return sums.on_host(weight.columns.detach().cpu())
 
 
 def _role(chain: Chain, own: str, first: str) -> str:

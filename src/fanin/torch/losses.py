@@ -14,7 +14,7 @@ from fanin.diagnosis import assembly, measurements, summaries
 from fanin.diagnosis.measurements import Output
 from fanin.diagnosis.recording import Loss, Moments
 from fanin.errors import OptionError, ShapeError
-from fanin.torch.signals import on_host
+from fanin.torch.signals import FEWEST, LARGEST, on_host
 
 NAMES = ("cross_entropy", "binary_cross_entropy", "mse")
 
@@ -117,6 +117,8 @@ def _cross_entropy(output: Tensor, targets: Tensor, ignore_index: int) -> Lost:
             "classes, the last or the second one"
         )
     logits, labels = _flat(output, targets, ignore_index)
+    if not targets.numel():
+        raise ShapeError("the batch is empty: no example to diagnose on")
     if not labels.numel():
         raise ShapeError(f"all targets are {ignore_index}, ignore_index: no example is left")
     low, high, classes = int(labels.min()), int(labels.max()), logits.shape[-1]
@@ -177,7 +179,7 @@ def recorded(lost: Lost, outputs: Moments) -> Loss:
     value = None if lost.value is None else summaries.finite_number(lost.value.detach())
     if lost.kind == "cross_entropy" and lost.targets is not None:
         logits = lost.output.detach()
-        step = max(1, logits.shape[0] // ROWS)
+        step = max(1, logits.shape[0] // max(FEWEST, min(ROWS, LARGEST // logits.shape[1])))
         measured: Output = on_host(measurements.output(logits[::step]))
         labels = lost.targets.cpu().numpy()
         return assembly.loss(

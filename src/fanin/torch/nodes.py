@@ -40,15 +40,19 @@ class Weight:
     @property
     def units_axis(self) -> int:
         """The axis of the parameter along which its units lie; 0 where there is no one axis."""
-        places = self.places()
-        if places is None or places.ndim < 2 or places.shape[1] < 2:
+        whole = torch.empty(self.parameter_shape, device="meta")
+        columns = self.arrange(whole)
+        if columns is None or columns.ndim < 2 or columns.shape[1] < 2:
             return 0
-        step = int(places[0, 1] - places[0, 0])
+        step = columns.stride(1)
+        if columns is not whole and not columns._is_view():
+            places = self.places()  # as many numbers as there are weights: only where needed
+            step = 0 if places is None else int(places[0, 1] - places[0, 0])
         strides = torch.empty(self.parameter_shape, device="meta").stride()
         fitting = [
             axis
             for axis, stride in enumerate(strides)
-            if stride == step and self.parameter_shape[axis] == places.shape[1]
+            if stride == step and self.parameter_shape[axis] == columns.shape[1]
         ]
         return fitting[0] if fitting else 0
 

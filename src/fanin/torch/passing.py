@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from fanin.torch import losses, signals
 from fanin.torch.capture import Capture, exactly
 from fanin.torch.losses import LossFunction, Lost
 from fanin.torch.naming import Names
-from fanin.torch.preserve import Keeper
+from fanin.torch.preserve import Keeper, Watch
 from fanin.torch.tensors import tensors
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -68,7 +68,8 @@ def run(
     with _openly():
         result = _called(module, inputs, capture)
         try:
-            lost = losses.compute(loss, result, targets, ignore_index)
+            with Watch(keeper) if callable(loss) else nullcontext():
+                lost = losses.compute(loss, result, targets, ignore_index)
         except FaninError:
             raise
         except Exception as error:
@@ -77,7 +78,10 @@ def run(
         del result
         with exactly():
             output = _output_moments(lost.output)
-            gradients = _backward(lost, names)
+            try:
+                gradients = _backward(lost, names, keeper)
+            except RuntimeError as error:
+                raise PassError(f"the backward pass failed: {error}") from error
     return Passed(capture, lost, gradients, tuple(outputs), output)
 
 
@@ -143,7 +147,7 @@ def _explained(capture: Capture, module: nn.Module, error: Exception) -> FaninEr
     return kind(f"the forward pass failed in {where}, given {shapes}: {message}")
 
 
-def _backward(lost: Lost, names: Names) -> dict[str, Tensor]:
+def _backward(lost: Lost, names: Names, keeper: Keeper) -> dict[str, Tensor]:
     """Gradients by parameter; nothing accumulates."""
     wanted = {name: each for name, each in names.parameters.items() if each.requires_grad}
     value, cotangent = lost.value, None
@@ -153,9 +157,15 @@ def _backward(lost: Lost, names: Names) -> dict[str, Tensor]:
         noise = torch.randn(value.shape, generator=generator) / max(1, value.shape[0])
         cotangent = noise.to(value.device, value.dtype)
     if not value.requires_grad or not wanted:
+        if wanted and cotangent is None:
+            raise PassError(
+                "the loss does not depend on any parameter of the module that is to learn; was its "
+                "output detached, or made without gradients?"
+            )
         return {}
     if _reentrant(value):
-        return _accumulated(value, cotangent, wanted)
+        with Watch(keeper):
+            return _accumulated(value, cotangent, wanted)
     found = torch.autograd.grad(value, list(wanted.values()), cotangent, allow_unused=True)
     given: list[Tensor | None] = list(found)
     return {name: each for name, each in zip(wanted, given, strict=True) if each is not None}

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin.torch.naming import Names
+from fanin.torch.operators import operator
 from fanin.torch.tensors import address
 
 
@@ -36,8 +38,7 @@ class Keeper:
             for parameter in names.parameters.values()
         ]
         self._slots = [
-            (dict(each.__dict__["_parameters"]), dict(each.__dict__["_buffers"]))
-            for each in self._modules
+            {slot: dict(each.__dict__[slot]) for slot in _SLOTS} for each in self._modules
         ]
 
     def before_write(self, tensor: Tensor) -> None:
@@ -52,13 +53,14 @@ class Keeper:
         with torch.no_grad():
             for each, own, slots in zip(self._modules, self._own, self._slots, strict=True):
                 changed.extend(self._put_back(each, own))
-                for name, slot in (("_parameters", slots[0]), ("_buffers", slots[1])):
+                for name, slot in slots.items():
                     held: dict[str, Any] = each.__dict__[name]
-                    if list(held.items()) != list(slot.items()) or any(
-                        held[key] is not slot[key] for key in slot
-                    ):
+                    moved = [key for key in {**slot, **held} if held.get(key) is not slot.get(key)]
+                    if moved or list(held) != list(slot):
                         held.clear()
                         held.update(slot)
+                        path = self._names.modules.get(id(each), "")
+                        changed.extend(_dotted(path, key) for key in moved)
             for parameter, flag, gradient, data in self._flags:
                 if parameter.data_ptr() != data.data_ptr():
                     parameter.data = data
@@ -66,7 +68,9 @@ class Keeper:
                 if parameter.grad is not gradient:
                     parameter.grad = gradient
             for tensor, copy in (*self._buffers.values(), *self._copies.values()):
-                if tensor.shape != copy.shape or not _same(tensor, copy):
+                if tensor.shape != copy.shape:
+                    tensor.data = copy
+                elif not _same(tensor, copy):
                     tensor.data.copy_(copy)
         return tuple(changed)
 
@@ -94,7 +98,28 @@ class Keeper:
 
 
 # These are looked after one by one, or are no affair of a pass.
-_OWN = frozenset({"_parameters", "_buffers", "_modules"})
+_SLOTS = ("_parameters", "_buffers", "_modules")
+_OWN = frozenset(_SLOTS)
+
+
+class Watch(TorchDispatchMode):
+    """Sees to it that what writes to a parameter finds it copied, where nothing else is watched."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__()
+        self._keeper = keeper
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # see `Capture`
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        for place in operator(func).writes:
+            if place < len(args) and isinstance(args[place], Tensor):
+                self._keeper.before_write(args[place])
+        return func(*args, **(kwargs or {}))
 
 
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:

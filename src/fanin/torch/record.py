@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fanin.diagnosis import assembly, summaries
@@ -113,7 +114,10 @@ def _parameters(
         if gradient is not None and gradient.is_sparse:
             gradient = gradient.coalesce().values()
         columns, slopes = None, None
-        if name in tables and tensor.ndim > 1:
+        if tensor.is_complex():
+            tensor = torch.view_as_real(tensor.detach())
+            gradient = None if gradient is None else torch.view_as_real(gradient)
+        elif name in tables and tensor.ndim > 1:
             columns = tables[name].columns
             if gradient is not None and gradient.shape == tensor.shape:
                 slopes = tables[name].arrange(gradient.detach())
@@ -204,7 +208,9 @@ def _not_seen(
         for name, each in names.parameters.items()
         if each.requires_grad and name not in found.gradients
     ]
-    if unused and found.gradients:
+    if unused and not found.gradients:
+        said.append("gradients: the output does not depend on any parameter that is to learn")
+    elif unused:
         said.append(f"parameters that the loss does not depend on: {_some(unused)}")
     frozen = [name for name, each in names.parameters.items() if not each.requires_grad]
     if frozen:

@@ -18,6 +18,9 @@ ENTRIES = 65_536
 """Of each tensor at least so many entries are measured, where it has them."""
 ROWS = 1_024
 """And at least so many rows: on fewer, healthy units look dead."""
+LARGEST = 4_194_304
+"""But of very wide units, as logits over a vocabulary, no more entries than this, or `FEWEST` rows."""
+FEWEST = 64
 WAITING = 65_536
 """So many entries are measured together."""
 
@@ -131,9 +134,10 @@ def table(x: Tensor, axis: int) -> Tensor:
         return x.reshape(-1, 1)
     x = x.movedim(axis, -1)
     rows, units = x.shape[:-1].numel(), x.shape[-1]
-    if rows <= measurements.PAIRED:
+    most = max(FEWEST, LARGEST // max(1, units))
+    if rows <= min(most, measurements.PAIRED):
         return x.reshape(rows, units)
-    wanted = max(ROWS, ENTRIES // max(1, units))
+    wanted = min(most, max(ROWS, ENTRIES // max(1, units)))
     if x.is_contiguous():
         chosen = _chosen(rows, min(rows, wanted))
         return x.reshape(rows, units).index_select(0, _tensor(chosen, x.device))

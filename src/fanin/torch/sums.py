@@ -5,7 +5,7 @@ others go the careful way. What one call of NumPy costs is shared by all tables 
 together, which is most of what small modules cost.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -160,7 +160,7 @@ def _totals(
     lowest: np.ndarray,
     highest: np.ndarray,
     zeros: np.ndarray,
-) -> Iterable[Totals]:
+) -> list[Totals]:
     """What `summaries.totals` makes of each table, for all of them."""
     units = np.asarray(widths)
     firsts = np.cumsum(units) - units
@@ -173,8 +173,10 @@ def _totals(
     low, high = np.minimum.reduceat(lowest, firsts), np.maximum.reduceat(highest, firsts)
     none = np.add.reduceat(zeros, firsts)
     columns = (of_all, second, spread, within, second, low, high, none)
-    for width, each in zip(widths, zip(*(c.tolist() for c in columns), strict=True), strict=True):
-        yield Totals(rows * width, rows * width, *each)
+    rest = zip(*(each.tolist() for each in columns), strict=True)
+    return [
+        Totals(rows * width, rows * width, *each) for width, each in zip(widths, rest, strict=True)
+    ]
 
 
 def _counts(x: np.ndarray, totals: Totals) -> Counts:

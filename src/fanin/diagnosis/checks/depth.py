@@ -101,7 +101,7 @@ def examples(case: Case) -> Check | None:
     output = case.output
     between = (output and output.input_between) or (last and last.between)
     share = between and between.varying_share
-    if last is None or between is None or share is None:
+    if last is None or between is None or share is None or case.of_one(last):
         return None
     limit = case.thresholds.varying_share
     if not case.plain:
@@ -119,11 +119,17 @@ def examples(case: Case) -> Check | None:
         at_fault = case.in_order(blame(losses))
         if case.collapsed is not None:
             at_fault = (case.collapsed.name,)
+        if _same_inputs(case):
+            at_fault = ()
     correlation = between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
     text += "." if correlation is None else f" (mean correlation {correlation:.3g})."
     if verdict != "good":
-        text += " To the output layer, different inputs have become one."
+        text += (
+            " The inputs themselves are all the same: diagnose on examples that differ."
+            if _same_inputs(case)
+            else " To the output layer, different inputs have become one."
+        )
     elif limit.verdict(share) != "good":
         text += f" That is the way of small branch scales, {case.small_scales[0]} for one."
     return Check(
@@ -137,6 +143,11 @@ def examples(case: Case) -> Check | None:
         text=text,
         source="Poole et al. 2016, section 3: correlations that go to 1 in the ordered phase",
     )
+
+
+def _same_inputs(case: Case) -> bool:
+    between = case.recording.input_between
+    return between is not None and not between.varying_share
 
 
 def first_and_last(case: Case) -> tuple[Layer, Layer] | None:
