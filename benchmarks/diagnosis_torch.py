@@ -60,6 +60,14 @@ def resnet18(classes: int = 1000) -> nn.Module:
     return module
 
 
+def convolutions() -> nn.Module:
+    """The kinds of a ResNet, in small."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        Basic(8, 16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
+
+
 class Block(nn.Module):
     """A block of a GPT."""
 
@@ -168,7 +176,7 @@ def memory(name: str, what: str) -> float:
 def peak(name: str, what: str) -> float:
     for small, (inputs, targets) in (
         (GPT(50, 16, 2, 1, 8), (torch.randint(50, (2, 8)), torch.randint(50, (2, 8)))),
-        (resnet18(10), (torch.randn(2, 3, 32, 32), torch.randint(10, (2,)))),
+        (convolutions(), (torch.randn(2, 3, 32, 32), torch.randint(10, (2,)))),
         (mlp(), (torch.randn(64, 16), torch.randint(10, (64,)))),
     ):
         plain(small, inputs, targets)

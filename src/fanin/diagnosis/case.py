@@ -193,7 +193,7 @@ class Case:
         return None
 
     def of_one(self, layer: Layer) -> bool:
-        """Whether all that was measured of a layer is one example at one place: no two can differ."""
+        """Whether a layer was measured on one example at one place: nothing can differ there."""
         return self.recording.examples == 1 and layer.places <= 1
 
     def slope(self, layer: Layer) -> Number:

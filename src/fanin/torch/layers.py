@@ -185,7 +185,9 @@ class Assembly:
             learning_rate=self.learning_rate,
         )
         last_measured = activation or normalised or preactivation
-        if any(each is not None and each.partly for each in (preactivation, last_measured, gradient)):
+        if any(
+            each is not None and each.partly for each in (preactivation, last_measured, gradient)
+        ):
             layer = replace(
                 layer,
                 preactivation=whole(layer.preactivation, preactivation),

@@ -14,6 +14,7 @@ from fanin.diagnosis import assembly, measurements, summaries
 from fanin.diagnosis.measurements import Output
 from fanin.diagnosis.recording import Loss, Moments
 from fanin.errors import OptionError, ShapeError
+from fanin.torch import sums
 from fanin.torch.signals import FEWEST, LARGEST, on_host
 
 NAMES = ("cross_entropy", "binary_cross_entropy", "mse")
@@ -180,7 +181,9 @@ def recorded(lost: Lost, outputs: Moments) -> Loss:
     if lost.kind == "cross_entropy" and lost.targets is not None:
         logits = lost.output.detach()
         step = max(1, logits.shape[0] // max(FEWEST, min(ROWS, LARGEST // logits.shape[1])))
-        measured: Output = on_host(measurements.output(logits[::step]))
+        some = logits[::step]
+        on_this = sums.on_host(some) if some.device.type == "cpu" else some
+        measured: Output = on_host(measurements.output(on_this))
         labels = lost.targets.cpu().numpy()
         return assembly.loss(
             "cross_entropy", math.nan if value is None else value, outputs, measured, labels

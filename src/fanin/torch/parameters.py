@@ -45,9 +45,7 @@ def parameters(owned: Iterable[Own]) -> list[ParameterMeasures]:
             prints = [_prints(own.columns), None if own.slopes is None else _prints(own.slopes)]
         gradient = None if second is None else measured[second]
         prefix = own.data.detach().reshape(-1)[: measurements.PREFIX]
-        found.append(
-            ParameterMeasures(measured[first], gradient, *prints, on_host(prefix.float()))
-        )
+        found.append(ParameterMeasures(measured[first], gradient, *prints, on_host(prefix.float())))
     return found
 
 

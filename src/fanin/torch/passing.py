@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from fanin.diagnosis import summaries
-from fanin.diagnosis.recording import Moments
 from fanin.errors import FaninError, ShapeError
-from fanin.torch import losses, signals
+from fanin.torch import losses
 from fanin.torch.capture import Capture, exactly
 from fanin.torch.losses import LossFunction, Lost
 from fanin.torch.naming import Names
 from fanin.torch.preserve import Keeper, Watch
+from fanin.torch.signals import Measured
 from fanin.torch.tensors import tensors
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -34,7 +33,8 @@ class Passed:
     lost: Lost
     gradients: dict[str, Tensor]
     outputs: tuple[int, ...]
-    output: Moments
+    output: Measured
+    """what the loss reads"""
 
 
 def check(module: nn.Module) -> None:
@@ -77,7 +77,8 @@ def run(
         outputs = capture.node_of(losses.main_output(result)).nodes if _has(result) else ()
         del result
         with exactly():
-            output = _output_moments(lost.output)
+            read = lost.output if lost.output.ndim else lost.output.reshape(1, 1)
+            output = capture.tables.measured(read, read.ndim - 1)
             try:
                 gradients = _backward(lost, names, keeper)
             except RuntimeError as error:
@@ -197,11 +198,3 @@ def _accumulated(
     finally:
         for name, each in wanted.items():
             each.grad = kept[name]
-
-
-def _output_moments(output: Tensor) -> Moments:
-    if output.ndim == 0:
-        output = output.reshape(1, 1)
-    measured = signals.Tables().measured(output, output.ndim - 1)
-    moments = summaries.moments(measured.signal.sums, measured.signal.counts)
-    return signals.whole(moments, measured) or moments

@@ -72,6 +72,9 @@ def _assembled(
 ) -> Recorded:
     capture, lost = found.capture, found.lost
     examples = max(1, given[0].shape[0] if given and given[0].ndim else 1)
+    floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
+    first = floats[0] if floats else None
+    own = None if first is None else capture.tables.measured(first, _input_axis(first))
     layout = chains(capture.nodes, names, found.outputs)
     measured = _parameters(names, layout, found.gradients)
     make = Assembly(names, measured, examples, float(lost.examples), learning_rate)
@@ -79,10 +82,10 @@ def _assembled(
         make.add(chain)
     others = _others(names, layout, measured, learning_rate, capture.scales)
     layers = (*make.layers.values(), *others)
-    recorded_loss = None if lost.kind == "none" else losses.recorded(lost, found.output)
-    floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
-    first = floats[0] if floats else None
-    own = None if first is None else signals.Tables().measured(first, _input_axis(first))
+    recorded_loss = None
+    if lost.kind != "none":
+        of_output = summaries.moments(found.output.signal.sums, found.output.signal.counts)
+        recorded_loss = losses.recorded(lost, signals.whole(of_output, found.output) or of_output)
     recording = Recording(
         framework="pytorch",
         subject=_subject(module, names),

@@ -204,5 +204,3 @@ def _cosines(x: np.ndarray) -> Cosines:
     total = _summed(unit)
     square = np.einsum("ij,ij->", products, products)
     return Cosines(float(total @ total) / pairs, float(square) / pairs, examples)
-
-
