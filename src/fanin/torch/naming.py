@@ -1,7 +1,6 @@
 """Names of modules and parameters as their owner writes them, and the line that is running."""
 
 import inspect
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class Names:
         own = (
             (f"{path}.{name}" if path else name, each)
             for path, of in all_modules
-            for name, each in of._parameters.items()
+            for name, each in of.__dict__["_parameters"].items()
             if each is not None
         )
         for name, each in own:
@@ -53,7 +52,8 @@ class Names:
 
     def owned(self, module: nn.Module, parameter: str) -> str | None:
         """The name under which this very module has that parameter, if it has."""
-        for own, tensor in module._parameters.items():
+        held: dict[str, nn.Parameter | None] = module.__dict__["_parameters"]
+        for own, tensor in held.items():
             if tensor is not None and self.first.get(id(tensor)) == parameter:
                 path = self.modules.get(id(module), "")
                 return f"{path}.{own}" if path else own
@@ -82,7 +82,7 @@ def calling_line() -> str:
         frame = frame.f_back
     if frame is None or _whose(frame.f_code.co_filename) == "fanin":
         return ""  # the diagnosis itself called the module
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 @lru_cache(maxsize=1024)

@@ -40,12 +40,13 @@ def parameters(owned: Iterable[Own]) -> list[ParameterMeasures]:
     measured = column_sums(tables)
     found: list[ParameterMeasures] = []
     for own, (first, second) in zip(all_owned, places, strict=True):
-        prints = [None, None]
-        if own.columns is not None:
-            prints = [_prints(own.columns), None if own.slopes is None else _prints(own.slopes)]
+        prints = None if own.columns is None else _prints(own.columns)
+        of_slopes = None if own.columns is None or own.slopes is None else _prints(own.slopes)
         gradient = None if second is None else measured[second]
         prefix = own.data.detach().reshape(-1)[: measurements.PREFIX]
-        found.append(ParameterMeasures(measured[first], gradient, *prints, on_host(prefix.float())))
+        found.append(
+            ParameterMeasures(measured[first], gradient, prints, of_slopes, on_host(prefix.float()))
+        )
     return found
 
 

@@ -19,7 +19,7 @@ ENTRIES = 65_536
 ROWS = 1_024
 """And at least so many rows: on fewer, healthy units look dead."""
 LARGEST = 4_194_304
-"""But of very wide units, as logits over a vocabulary, no more entries than this, or `FEWEST` rows."""
+"""But where units are very many, as logits of a vocabulary, no more entries, or `FEWEST` rows."""
 FEWEST = 64
 WAITING = 65_536
 """So many entries are measured together."""
@@ -53,10 +53,11 @@ class Measured:
     def signal(self) -> Signal:
         if self._signal is None and self._tables is not None:
             self._tables.measure()
-        assert self._signal is not None
-        if not isinstance(self._signal.sums.lowest, np.ndarray):
-            self._signal = on_host(self._signal)
-        return self._signal
+        found = self._signal
+        assert found is not None
+        if not isinstance(found.sums.lowest, np.ndarray):
+            found = self._signal = Signal(*on_host(found))
+        return found
 
     @property
     def partly(self) -> bool:

@@ -104,8 +104,9 @@ def _columns(x: np.ndarray, widths: list[int]) -> list[UnitSums | None]:
         if not (all_usual or usual[own].all()):
             found.append(None)
             continue
-        parts = (finite, zeros, lowest, highest, largest, scaled, spread)
-        found.append(UnitSums(rows, *(each[own] for each in parts), total))
+        ends = (lowest[own], highest[own], largest[own])
+        moments = (scaled[own], spread[own])
+        found.append(UnitSums(rows, finite[own], zeros[own], *ends, *moments, total))
     return found
 
 

@@ -29,7 +29,7 @@ def first(values: Any) -> Tensor:
 def address(tensor: Tensor) -> int:
     """One number for each storage; −1 for a tensor that has none of its own, as sparse ones."""
     try:
-        return tensor.untyped_storage()._cdata
+        return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
     except (NotImplementedError, RuntimeError):
         return -1
 
