@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
 
 from fanin.cli.output import printable
+from fanin.cli.together import end
 from fanin.errors import FaninError
 from fanin.program_cache import keep_programs
 
@@ -117,11 +118,22 @@ app.register_install_completion_command(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit code."""
+    try:
+        code = _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if arguments is None:  # the process ends now; another Ctrl-C has nothing left to stop
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if arguments is None:
+        end(code)
+    return code
+
+
+def _main(arguments: Sequence[str]) -> int:
     _prepare_streams()
     if "" not in sys.path:  # where module:callable looks, for the script as for python -m
         sys.path.append("")
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        code = _run(arguments)
         sys.stdout.flush()
     except FaninError as error:
         return _complain(str(error))
@@ -137,9 +149,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(f"the results cannot be written: {error.strerror}")
         _report(error)
         return FAULT
-    finally:
-        if arguments is None:  # the process ends now; another Ctrl-C has nothing left to stop
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 

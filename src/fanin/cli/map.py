@@ -8,19 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from fanin.cli.output import print_json, printable
+from fanin.cli.together import (
+    INTERRUPTED,
+    LOST,
+    Coordinator,
+    Count,
+    Number,
+    Wait,
+    come_together,
+    help_along,
+)
 from fanin.cli.train import NormalisationKind, activation_names, given
 from fanin.errors import OptionError
 
 if TYPE_CHECKING:
     from fanin.map import Map, MapResults
+    from fanin.race import Processes
 
 SCHEMA = "fanin.map/1"
-INTERRUPTED = 130
 
 _AXES = Group("Axes", sort_key=1)
 _CELL = Group("Cell", sort_key=2)
 _TRAINING = Group("Training", sort_key=3)
-_OUTPUT = Group("Output", sort_key=4)
+_OUTPUT = Group("Output", sort_key=6)
 
 
 def map_(
@@ -50,6 +60,10 @@ def map_(
     lr: Annotated[float | None, Parameter(group=_TRAINING, show_default="0.1")] = None,
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
     split_seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
+    coordinator: Coordinator = None,
+    processes: Count = None,
+    process: Number = None,
+    wait: Wait = None,
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     plot: Annotated[
         tuple[str, ...], Parameter(group=_OUTPUT, negative="", show_default=False)
@@ -63,7 +77,8 @@ def map_(
     """Train a network in every cell of two axes, and paint where networks can be trained.
 
     All cells have the same draws and batches. Over a map with depth upwards theory draws how deep
-    signals and gradients reach. Ctrl-C writes what is there; the exit code is 130 then.
+    signals and gradients reach. Ctrl-C writes what is there; the exit code is 130 then, and 1
+    where one of several processes was lost.
 
     Parameters
     ----------
@@ -103,6 +118,15 @@ def map_(
         Decides the draws and the batches.
     split_seed
         Decides which words are for training and dev.
+    coordinator
+        Address of process 0's machine and a free port (the next one is used too), where several
+        processes share the work. In Slurm, Open MPI and the like none of these options is needed.
+    processes
+        So many processes.
+    process
+        This one's number, from 0; process 0 has the record and the results.
+    wait
+        Seconds that processes wait for each other at the beginning.
     out
         Folder for the record; a map that was begun there goes on.
     plot
@@ -119,7 +143,7 @@ def map_(
 
     use_all_cores()  # before anything has made JAX begin
     from fanin.corpus import Corpus, bundled_names, read_words
-    from fanin.map import Cell, Map, read_axis
+    from fanin.map import Cell, Map, explore, read_axis
 
     axes = read_axis(x), read_axis(y)
     settings = given(gain=gain, sigma_b=sigma_b, depth=depth, width=width, lr=lr)
@@ -143,7 +167,10 @@ def map_(
         batch=batch,
         seed=seed,
     )
-    results, interrupted = _watch(plan, out, plot, quiet=quiet)
+    team = come_together(coordinator, processes, process, wait, quiet=quiet)
+    if team.index > 0:
+        return help_along(explore(plan, processes=team), team)
+    results, code = _watch(plan, out, plot, team, quiet=quiet)
     _write(results, plot, data)
     if json:
         options = plan.options()
@@ -151,7 +178,7 @@ def map_(
         print_json(SCHEMA, fields | {"plots": list(plot), "data": list(data)})
     else:
         _print(results, [*plot, *data])
-    return INTERRUPTED if interrupted else 0
+    return code
 
 
 def _check_outputs(words: str | None, plots: tuple[str, ...], data: tuple[str, ...]) -> None:
@@ -177,19 +204,21 @@ def _check_outputs(words: str | None, plots: tuple[str, ...], data: tuple[str, .
 
 
 def _watch(
-    plan: "Map", out: str | None, plots: tuple[str, ...], *, quiet: bool
-) -> tuple["MapResults", bool]:
-    """Computes with the progress on standard error; whether it was interrupted."""
+    plan: "Map", out: str | None, plots: tuple[str, ...], team: "Processes", *, quiet: bool
+) -> tuple["MapResults", int]:
+    """Computes with the progress on standard error; the exit code, by which it is whole or not."""
     from contextlib import closing, nullcontext
 
     from fanin.map import MapResults, explore
     from fanin.pictures.map_progress import MapDisplay
+    from fanin.race import ProcessLost
 
     results = MapResults(plan)
     drawn = max(4, results.done.size // 16)
     try:
         with (
-            closing(explore(plan, out)) as cells,
+            team,
+            closing(explore(plan, out, processes=team)) as cells,
             nullcontext() if quiet else MapDisplay(results) as display,
         ):
             for cell in cells:
@@ -206,8 +235,11 @@ def _watch(
             raise
         count, cells = int(results.done.sum()), results.done.size
         print(f"fanin: interrupted at {count:,} of {cells:,} cells", file=sys.stderr)
-        return results, True
-    return results, False
+        return results, INTERRUPTED
+    except ProcessLost as lost:
+        print(f"fanin: {printable(str(lost))}", file=sys.stderr)
+        return results, LOST
+    return results, 0
 
 
 def _write(results: "MapResults", plots: tuple[str, ...], data: tuple[str, ...]) -> None:

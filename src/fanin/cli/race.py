@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from fanin.cli.output import WHOLE, print_json, printable
+from fanin.cli.together import (
+    INTERRUPTED,
+    LOST,
+    Coordinator,
+    Count,
+    Number,
+    Wait,
+    come_together,
+    help_along,
+)
 from fanin.cli.train import (
     NormalisationKind,
     OptimiserName,
@@ -21,19 +31,18 @@ from fanin.cli.train import (
 from fanin.errors import OptionError
 
 if TYPE_CHECKING:
-    from fanin.race import Race, Results, Verdict
+    from fanin.race import Processes, Race, Results, Verdict
     from fanin.race.table import StandingsDocument
 
 SCHEMA = "fanin.race/1"
-INTERRUPTED = 130
 STEPS = 20_000  # a tenth of a training's: many are compared, and the differences are there by then
 
 _LANES = Group("Lanes", sort_key=1)
 _NETWORK = Group("Network", sort_key=2)
 _TRAINING = Group("Training", sort_key=3)
 _VERDICT = Group("Verdict", sort_key=4)
-_CALIBRATION = Group("Calibration", sort_key=5)
-_OUTPUT = Group("Output", sort_key=6)
+_CALIBRATION = Group("Calibration", sort_key=6)
+_OUTPUT = Group("Output", sort_key=7)
 
 
 def race(
@@ -93,6 +102,10 @@ def race(
     calibrate: Annotated[bool, Parameter(group=_CALIBRATION, negative="")] = False,
     families: Annotated[int | None, WHOLE, Parameter(group=_CALIBRATION, show_default="32")] = None,
     members: Annotated[int | None, WHOLE, Parameter(group=_CALIBRATION, show_default="64")] = None,
+    coordinator: Coordinator = None,
+    processes: Count = None,
+    process: Number = None,
+    wait: Wait = None,
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     csv: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
     html: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
@@ -102,7 +115,8 @@ def race(
     """Train many starts side by side with the same seeds, and say which differences are real.
 
     A seed decides a start's draws and its batches, and all starts share both, so that they are
-    compared seed by seed. Ctrl-C gives an interim verdict on dev losses; the exit code is 130 then.
+    compared seed by seed. Ctrl-C gives an interim verdict on dev losses; the exit code is
+    130 then, and 1 where one of several processes was lost.
 
     Parameters
     ----------
@@ -163,6 +177,15 @@ def race(
         Networks of so many shapes are drawn.
     members
         So many of each shape, with other starts, seeds and rates.
+    coordinator
+        Address of process 0's machine and a free port (the next one is used too), where several
+        processes share the work. In Slurm, Open MPI and the like none of these options is needed.
+    processes
+        So many processes.
+    process
+        This one's number, from 0; process 0 has the record and the results.
+    wait
+        Seconds that processes wait for each other at the beginning.
     out
         Folder for the record; a race that was begun there goes on.
     csv
@@ -181,6 +204,7 @@ def race(
         refuse(embedding=embedding, activation=activation, normalisation=normalisation)
         refuse(residual=residual, batch=batch, lr=lr, optimiser=optimiser, schedule=schedule)
         refuse(eval_every=eval_every, reference=reference, target=target, csv=csv, html=html)
+        refuse(coordinator=coordinator, processes=processes, process=process, wait=wait)
         settings = given(families=families, members=members, steps=steps, seed=first_seed)
         return calibrate_and_print(words, block, split_seed, settings, out, json=json, quiet=quiet)
     for name, value in (("families", families), ("members", members)):
@@ -191,7 +215,7 @@ def race(
 
     use_all_cores()  # before anything has made JAX begin
     from fanin.corpus import Corpus, bundled_names, read_words
-    from fanin.race import Race
+    from fanin.race import Race, course
     from fanin.training import TrainingOptions
 
     corpus = Corpus.of(
@@ -212,7 +236,12 @@ def race(
         eval_every,
     )
     _check_verdict(plan, reference, margin, level, target)
-    results, interrupted = _watch(plan, out, quiet=quiet)
+    team = come_together(coordinator, processes, process, wait, quiet=quiet)
+    if team.index > 0:
+        return help_along(course(plan, processes=team), team)
+    results, code = _watch(plan, out, team, quiet=quiet)
+    if not results.measured:
+        return code
     verdict = results.judge(reference=reference, margin=margin, level=level)
     document = results.document(verdict, target=target)
     _write(results, verdict, document, csv, html)
@@ -220,7 +249,7 @@ def race(
         _print_json(document, results, out, csv, html)
     else:
         _print_table(document, [path for path in (csv, html) if path is not None])
-    return INTERRUPTED if interrupted else 0
+    return code
 
 
 def _lanes(
@@ -299,18 +328,20 @@ def _check_verdict(
     judge(nothing, uniform_loss=plan.uniform_loss, reference=reference, margin=margin, level=level)
 
 
-def _watch(plan: "Race", out: str | None, *, quiet: bool) -> tuple["Results", bool]:
-    """Races with the progress on standard error; whether it was interrupted."""
+def _watch(
+    plan: "Race", out: str | None, team: "Processes", *, quiet: bool
+) -> tuple["Results", int]:
+    """Races with the progress on standard error; the exit code, by which it is through or not."""
     from contextlib import closing, nullcontext
 
     from fanin.pictures.race_progress import RaceDisplay
-    from fanin.race import Results, course
+    from fanin.race import ProcessLost, Results, course
     from fanin.race.events import Resumed
 
     results = Results(plan)
     try:
         # Closed at the end, so that the record is whole on the disk before anything is printed.
-        with closing(course(plan, out)) as events:
+        with team, closing(course(plan, out, processes=team)) as events:
             results.add(next(events))  # the opening: from here on the folder is known to do
             if not quiet:
                 print(_introduction(plan), file=sys.stderr)
@@ -325,14 +356,17 @@ def _watch(plan: "Race", out: str | None, *, quiet: bool) -> tuple["Results", bo
         if not results.measured:
             raise
         print(f"fanin: interrupted at step {results.step:,} of {plan.steps:,}", file=sys.stderr)
-        return results, True
+        return results, INTERRUPTED
+    except ProcessLost as lost:
+        print(f"fanin: {printable(str(lost))}", file=sys.stderr)
+        return results, LOST
     for name, tuned in results.at_edge().items():
         print(
             f"fanin: the best rate of {printable(name)}, {tuned.rate:g}, is at the edge of its "
             "grid; one beyond it may be better (--rates)",
             file=sys.stderr,
         )
-    return results, False
+    return results, 0
 
 
 def _introduction(plan: "Race") -> str:

@@ -1,21 +1,24 @@
 """The course of a map: its cells, coarse first, recorded as they come, and gone on with."""
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jax
+import msgspec
 import numpy as np
 
 from fanin.map.order import levels
 from fanin.map.plan import Map
 from fanin.map.programs import draws, looking, settings_of, training
 from fanin.map.record import MapCell, MapOpening, open_map_record
+from fanin.race.agreement import agree
 from fanin.race.devices import everywhere, tile_width, use_all_cores
 from fanin.race.machine import this_machine
+from fanin.race.processes import ALONE, Processes, ProcessLost
 from fanin.race.record import folder_for
 
 RECORD = "map.jsonl"
@@ -24,23 +27,33 @@ LOOKED_AT = 32
 """Examples of a step-0 map, each with another context."""
 
 
-def explore(plan: Map, folder: str | Path | None = None) -> Generator[MapCell, None, None]:
+def explore(
+    plan: Map, folder: str | Path | None = None, *, processes: Processes = ALONE
+) -> Generator[MapCell, None, None]:
     """Compute the map; yields every cell, each written to the folder before it is yielded.
 
     In a folder where the same map was begun, what is recorded comes first and only the rest is
     computed, with the same numbers as if it had not been stopped. Raises RecordError for a folder
     that cannot be used or holds another map.
+
+    Several processes (`fanin.race.join`) share the cells, and each iterates to the end: process 0
+    has the folder and yields all cells, the others yield their own. Raises OptionError on all of
+    them where their plans differ, and ProcessLost where one has ended.
     """
     use_all_cores()
+    opening = MapOpening(plan.options(), this_machine())
+    agree(processes, opening.options, opening.machine)
     with ExitStack() as stack:
         record, recorded = None, list[MapCell]()
-        if folder is not None:
-            opening = MapOpening(plan.options(), this_machine())
+        if folder is not None and processes.index == 0:
             record, recorded = open_map_record(folder_for(folder) / RECORD, opening)
             stack.enter_context(record)
         yield from recorded
-        through = {(cell.row, cell.column) for cell in recorded}
-        for cell in _cells(plan, through):
+        known = [(cell.row, cell.column) for cell in recorded]
+        places = jax.local_device_count() * tile_width()
+        told = processes.tell(msgspec.json.encode((known, places)))
+        known, places = msgspec.json.decode(told, type=tuple[set[tuple[int, int]], int])
+        for cell in _cells(plan, list(_waves(plan, known, places)), processes):
             if record is not None:
                 record.append(cell)
             yield cell
@@ -52,13 +65,10 @@ def dev_places(plan: Map) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, DEV_EXAMPLES)).astype(int))
 
 
-def _cells(plan: Map, through: set[tuple[int, int]]) -> Iterator[MapCell]:
-    inputs = _inputs(plan)
-    layers = plan.deepest
-    key = jax.random.key(plan.seed)
-    drawn: tuple[int, Any] = (0, None)
-    places = jax.device_count() * tile_width()
-    program = training if plan.measure == "trained" else looking
+def _waves(
+    plan: Map, through: Set[tuple[int, int]], places: int
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """The cells that are missing, coarse ones first, so many at once of one width."""
 
     def shape(place: tuple[int, int]) -> tuple[int, int]:
         cell = plan.at(*place)
@@ -68,17 +78,62 @@ def _cells(plan: Map, through: set[tuple[int, int]]) -> Iterator[MapCell]:
         # Cells of one width are of one program, and those of a depth take equally long.
         missing = sorted((place for place in level if place not in through), key=shape)
         for width, group in groupby(missing, key=lambda place: shape(place)[0]):
-            network, members = plan.network(width), list(group)
-            if drawn[0] != width:
-                drawn = width, jax.device_put(draws(network, layers)(key), everywhere())
+            members = list(group)
             for first in range(0, len(members), places):
-                wave = members[first : first + places]
-                cells = [plan.at(*place) for place in wave]
-                cells += cells[:1] * (places - len(cells))
-                numbers = np.asarray(program(network)(settings_of(cells), drawn[1], *inputs))
-                for (row, column), found in zip(wave, numbers.tolist(), strict=False):
-                    a, b, c = (value if math.isfinite(value) else None for value in found)
-                    yield MapCell(row, column, (a, b, c))
+                yield width, members[first : first + places]
+
+
+def _cells(
+    plan: Map, waves: Sequence[tuple[int, list[tuple[int, int]]]], processes: Processes
+) -> Iterator[MapCell]:
+    """The cells of all waves, one wave a process and then a word."""
+    compute = _computing(plan)
+    for first in range(0, len(waves), processes.count):
+        shares = waves[first : first + processes.count]
+        mine = list[MapCell]()
+        if processes.index < len(shares):
+            mine = compute(*shares[processes.index])
+        yield from mine
+        try:
+            parts = processes.gather(msgspec.json.encode(mine))
+        except ProcessLost as lost:
+            if processes.index > 0:
+                raise
+            count = sum(len(wave) for _, wave in waves[first:]) - len(mine)
+            raise ProcessLost(
+                f"{lost}; {count:,} cells are missing, its share among them. The same command "
+                "computes them, with any number of processes",
+                lost.processes,
+            ) from None
+        for part in parts[1:]:
+            yield from msgspec.json.decode(part, type=list[MapCell])
+
+
+def _computing(plan: Map) -> Callable[[int, list[tuple[int, int]]], list[MapCell]]:
+    """From a width and places of the map to their cells, with this process's devices."""
+    inputs = _inputs(plan)
+    layers = plan.deepest
+    key = jax.random.key(plan.seed)
+    drawn: tuple[int, Any] = (0, None)
+    places = jax.local_device_count() * tile_width()
+    program = training if plan.measure == "trained" else looking
+
+    def compute(width: int, members: list[tuple[int, int]]) -> list[MapCell]:
+        nonlocal drawn
+        network, found = plan.network(width), list[MapCell]()
+        if drawn[0] != width:
+            drawn = width, jax.device_put(draws(network, layers)(key), everywhere())
+        for first in range(0, len(members), places):
+            wave = members[first : first + places]
+            cells = [plan.at(*place) for place in wave]
+            cells += cells[:1] * (places - len(cells))
+            numbers = np.asarray(program(network)(settings_of(cells), drawn[1], *inputs))
+            for (row, column), three in zip(wave, numbers.tolist(), strict=False):
+                a, b, c = (value if math.isfinite(value) else None for value in three)
+                found.append(MapCell(row, column, (a, b, c)))
+        return found
+
+    return compute
 
 
 def _inputs(plan: Map) -> tuple[Any, ...]:

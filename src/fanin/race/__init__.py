@@ -1,8 +1,10 @@
 """The race: many starts trained side by side with the same seeds, and a fair verdict."""
 
 from fanin.race.course import course
+from fanin.race.joining import join
 from fanin.race.lanes import Lane, Run
 from fanin.race.plan import Race, Tuning
+from fanin.race.processes import Processes, ProcessLost
 from fanin.race.results import Curves, Results, Verdict
 from fanin.race.run import RaceProgress, race
 from fanin.race.standings import Standings, judge
@@ -13,6 +15,8 @@ __all__ = [
     "AXES",
     "Curves",
     "Lane",
+    "ProcessLost",
+    "Processes",
     "Race",
     "RaceProgress",
     "Results",
@@ -22,6 +26,7 @@ __all__ = [
     "Tuning",
     "Verdict",
     "course",
+    "join",
     "judge",
     "race",
     "table",

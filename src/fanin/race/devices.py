@@ -36,7 +36,7 @@ def tile_width() -> int:
 
 
 def memory_for_states() -> int:
-    """The bytes that runs which move together may take, on all devices."""
+    """The bytes that runs which move together may take, on all devices of this process."""
     if jax.default_backend() == "cpu":
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:
@@ -47,8 +47,8 @@ def memory_for_states() -> int:
 
 @lru_cache(maxsize=1)
 def mesh() -> Mesh:
-    """All devices, along the one axis "runs"."""
-    return jax.make_mesh((jax.device_count(),), ("runs",))
+    """This process's devices, along the one axis "runs"."""
+    return jax.make_mesh((jax.local_device_count(),), ("runs",), devices=jax.local_devices())
 
 
 def by_runs() -> NamedSharding:

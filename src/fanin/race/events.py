@@ -40,6 +40,14 @@ class Resumed(_Event, frozen=True, tag="resumed"):
 
 
 @final
+class Joined(_Event, frozen=True, tag="joined"):
+    """A process took part in the race on this machine, which is not of process 0's kind."""
+
+    process: int
+    machine: Machine
+
+
+@final
 class Width(_Event, frozen=True, tag="width"):
     """How many runs a device trains side by side, as it was chosen; who goes on keeps to it.
 
@@ -89,5 +97,5 @@ class Finished(_Event, frozen=True, tag="finished"):
     seconds: float
 
 
-Later: TypeAlias = Resumed | Width | Tuned | Chunk | Finished
+Later: TypeAlias = Resumed | Joined | Width | Tuned | Chunk | Finished
 Event: TypeAlias = Opening | Later

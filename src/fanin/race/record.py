@@ -13,12 +13,13 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import final
+from typing import Any, final
 
 import msgspec
 
 from fanin.atomic_file import append_lasting, reason, write_all
 from fanin.errors import FaninError
+from fanin.race.agreement import shown
 from fanin.race.events import SCHEMA, Event, Finished, Later, Opening, Resumed, RunName
 
 _LINE = re.compile(rb'(\{"line":(\d{1,18}),"event":(.*)),"crc":"([0-9a-f]{8})"\}')
@@ -178,26 +179,21 @@ def lock(descriptor: int, path: Path) -> None:
             raise
 
 
-def _check_same_race(recorded: Opening, wanted: Opening, path: Path) -> None:
-    def parts(opening: Opening) -> dict[str, object]:
-        # Through JSON, so that a tuple is what it is when read again.
-        options: dict[str, object] = msgspec.json.decode(msgspec.json.encode(opening.options))
-        return {"lanes": opening.lanes, "seeds": opening.seeds, **options}
+def options_of(opening: Opening) -> dict[str, Any]:
+    """All that makes it one race, as JSON values."""
+    # Through JSON, so that a tuple is what it is when read again.
+    whole = {"lanes": opening.lanes, "seeds": opening.seeds, **opening.options}
+    return msgspec.json.decode(msgspec.json.encode(whole))
 
-    there, here = parts(recorded), parts(wanted)
+
+def _check_same_race(recorded: Opening, wanted: Opening, path: Path) -> None:
+    there, here = options_of(recorded), options_of(wanted)
     for name in there | here:
         if there.get(name) != here.get(name):
             raise RecordError(
-                f"{path}: holds another race: {name} was {_shown(there.get(name))}, and is now "
-                f"{_shown(here.get(name))}; give the same options, or another folder"
+                f"{path}: holds another race: {name} was {shown(there.get(name))}, and is now "
+                f"{shown(here.get(name))}; give the same options, or another folder"
             )
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "not set"
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 120 else f"{text[:120]}…"
 
 
 def _line(number: int, event: msgspec.Struct) -> bytes:

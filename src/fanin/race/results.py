@@ -14,6 +14,7 @@ from fanin.race.events import (
     Chunk,
     Event,
     Finished,
+    Joined,
     Number,
     Opening,
     Resumed,
@@ -66,6 +67,8 @@ class Results:
         self.tile: int | None = None
         self.machines: list[Machine] = []
         """Those that ran some of it, in turn."""
+        self.joined: dict[int, Machine] = {}
+        """Those of processes whose machine was not of process 0's kind."""
         self._machine: Machine | None = None
         self._chunks: dict[RunName, dict[int, tuple[float, float]]] = {}
         self._spent: dict[RunName, dict[int, float]] = {}
@@ -76,7 +79,9 @@ class Results:
             self._machine = event.machine
         elif self._machine is not None and self._machine not in self.machines:
             self.machines.append(self._machine)
-        if isinstance(event, Width):
+        if isinstance(event, Joined):
+            self.joined[event.process] = event.machine
+        elif isinstance(event, Width):
             self.tile = event.width
         elif isinstance(event, Tuned):
             self.tuned[event.lane] = event
@@ -248,6 +253,13 @@ class Results:
             found.append(
                 "The race went on on another machine, where the same run may have other numbers: "
                 f"{'; '.join(before.differences(after))}."
+            )
+        if self.joined and self.machines:
+            process, machine = next(iter(self.joined.items()))
+            found.append(
+                f"Processes ran on unlike machines (process 0's and process {process}'s: "
+                f"{'; '.join(self.machines[0].differences(machine))}), where the same run may have "
+                "other numbers."
             )
         return found
 

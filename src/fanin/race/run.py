@@ -19,6 +19,7 @@ from jaxtyping import Float
 from fanin.corpus import Corpus, Examples
 from fanin.race.devices import everywhere, memory_for_states
 from fanin.race.lanes import Lane, Run, check_lanes, grouped, program_of, state_bytes
+from fanin.race.shares import of_group
 from fanin.race.tiles import MOST_PROGRAMS
 from fanin.race.waves import Wave, first_wave, restored_wave
 from fanin.race.widths import choose_width
@@ -65,7 +66,7 @@ class Heat:
         self.runs = tuple(runs)
         self.step = step
         self.steps = lanes[0].options.steps
-        places = jax.device_count() * tile
+        places = jax.local_device_count() * tile
         self._groups = [
             [
                 first_wave(lanes, program, part, corpus, places)
@@ -189,12 +190,8 @@ def heats(
 def _part(
     saved: Mapping[str, np.ndarray], group: int, first: int, count: int
 ) -> dict[str, np.ndarray]:
-    prefix = f"{group}/"
-    return {
-        name.removeprefix(prefix): array[first : first + count]
-        for name, array in saved.items()
-        if name.startswith(prefix)
-    }
+    whole = of_group(saved, group)
+    return {name: array[first : first + count] for name, array in whole.items()}
 
 
 def _blocks(examples: Examples) -> tuple[Any, Any, np.int32]:

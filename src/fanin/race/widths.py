@@ -31,8 +31,8 @@ def choose_width(lanes: Sequence[Lane], runs: Sequence[Run], corpus: Corpus) -> 
         return Width(tile_width())
     groups = grouped(lanes, runs).values()
     most = max(groups, key=lambda members: (len(members), _size(lanes, members)))
-    count = -(-len(most) // jax.device_count())
-    memory = memory_for_states() // jax.device_count()
+    count = -(-len(most) // jax.local_device_count())
+    memory = memory_for_states() // jax.local_device_count()
     widths = widths_to_try(count, _size(lanes, most), memory)
     return fastest_width(widths, count, lambda width: step_seconds(lanes, most[0], corpus, width))
 
@@ -66,7 +66,7 @@ def step_seconds(lanes: Sequence[Lane], run: Run, corpus: Corpus, width: int) ->
     program, steps = program_of(lanes[run.lane]), 2 * TIMED_STEPS
     data = jax.device_put((corpus.train.contexts, corpus.train.targets), everywhere())
     try:
-        wave = first_wave(lanes, program, [run], corpus, width * jax.device_count())
+        wave = first_wave(lanes, program, [run], corpus, width * jax.local_device_count())
         wave, _ = wave.train(data, 0, TIMED_STEPS, steps)  # compiles
         began = time.perf_counter()
         wave.train(data, TIMED_STEPS, steps, steps)

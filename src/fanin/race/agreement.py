@@ -1,0 +1,58 @@
+"""Whether the processes of a race or map are all about the same one, before any of it is done."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fanin.errors import OptionError
+from fanin.race.machine import Machine
+from fanin.race.processes import Processes
+
+
+class _Plan(msgspec.Struct):
+    options: dict[str, Any]
+    machine: Machine
+
+
+def agree(processes: Processes, options: Mapping[str, Any], machine: Machine) -> dict[int, Machine]:
+    """Raises OptionError on all processes where the options or versions of one are not the others'.
+
+    Process 0 is told of those whose machine is another kind of machine than its own.
+    """
+    plans = [
+        msgspec.json.decode(plan, type=_Plan)
+        for plan in processes.gather(msgspec.json.encode(_Plan(dict(options), machine)))
+    ]
+    why = ""
+    for place, plan in enumerate(plans):
+        name, here, there = _difference(plans[0], plan)
+        if name:
+            why = (
+                f"process {place} has another task than process 0: {name} is {there} there, and "
+                f"{here} on process 0; give all the same words, options and versions"
+            )
+            break
+    if told := processes.tell(why.encode()).decode():
+        raise OptionError(told)
+    return {
+        place: plan.machine
+        for place, plan in enumerate(plans)
+        if (plan.machine.cpu, plan.machine.system) != (machine.cpu, machine.system)
+    }
+
+
+def _difference(one: _Plan, other: _Plan) -> tuple[str, str, str]:
+    here, there = ({**plan.options, **plan.machine.versions} for plan in (one, other))
+    for name in here | there:
+        if here.get(name) != there.get(name):
+            return name, shown(here.get(name)), shown(there.get(name))
+    return "", "", ""
+
+
+def shown(value: object) -> str:
+    """An option as a message has it."""
+    if value is None:
+        return "not set"
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 120 else f"{text[:120]}…"
