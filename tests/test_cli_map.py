@@ -72,6 +72,25 @@ def test_an_interrupt_leaves_what_is_there(folder, capsys, monkeypatch):
     assert "12 cells" in capsys.readouterr().out
 
 
+def test_a_map_that_was_killed_goes_on(folder):
+    text = f"words.txt --x gain=0.5:2:16 --y depth=1:16:16 {SETTINGS} --steps 100 --out record"
+    process = subprocess.Popen([sys.executable, "-m", "fanin", "map", *text.split(), "--quiet"])
+    record = folder / "record" / "map.jsonl"
+    until = time.monotonic() + 120
+    while not (record.exists() and record.read_bytes().count(b"\n") > 20):
+        assert process.poll() is None
+        assert time.monotonic() < until
+    process.kill()
+    process.wait()
+    lines = record.read_bytes().count(b"\n")
+    assert lines < 257
+    assert run(f"{text} --data again.csv --quiet") == 0
+    # Only what was missing was computed: each cell has one line, and the going on one more.
+    assert record.read_bytes().count(b"\n") == 258
+    assert run(f"{text.replace('--out record', '')} --data whole.csv --quiet") == 0
+    assert (folder / "again.csv").read_bytes() == (folder / "whole.csv").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

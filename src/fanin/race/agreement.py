@@ -43,11 +43,20 @@ def agree(processes: Processes, options: Mapping[str, Any], machine: Machine) ->
 
 
 def _difference(one: _Plan, other: _Plan) -> tuple[str, str, str]:
-    here, there = ({**plan.options, **plan.machine.versions} for plan in (one, other))
+    here, there = (_leaves({**plan.options, **plan.machine.versions}) for plan in (one, other))
     for name in here | there:
         if here.get(name) != there.get(name):
             return name, shown(here.get(name)), shown(there.get(name))
     return "", "", ""
+
+
+def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """The innermost options by their path, as in "lane fanin, training, lr"."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        path = f"{within}, {name}" if within else name
+        found |= _leaves(value, path) if isinstance(value, dict) else {path: value}
+    return found
 
 
 def shown(value: object) -> str:

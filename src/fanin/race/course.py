@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import jax
 import msgspec
@@ -142,8 +142,8 @@ class _Course:
             lanes, [run for run in runs if run not in under_way], memory
         )
 
-    def _decided(self, decide: Callable[[], _Decision], kind: type[_Decision]) -> _Decision:
-        """What process 0 decides, on all."""
+    def _decided(self, decide: Callable[[], _Decision], kind: Any) -> _Decision:
+        """What process 0 decides, a value of this kind, on all."""
         if self._processes.count == 1:
             return decide()
         said = msgspec.json.encode(decide()) if self._processes.index == 0 else b""

@@ -21,7 +21,8 @@ def deal(
         for members in grouped(lanes, runs).values()
         for first in range(0, len(members), places)
     ]
-    for turn, wave in enumerate(waves):
+    # Full ones first, so that what is left over falls to different processes.
+    for turn, wave in enumerate(sorted(waves, key=len, reverse=True)):
         shares[turn % processes] += wave
     return [tuple(share) for share in shares]
 
