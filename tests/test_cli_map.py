@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ import fanin.map
 from fanin.cli import INTERRUPTED, MENDABLE, main
 
 NAMES = [a + b + c for a in "abdefgk" for b in "aeio" for c in ("n", "lo", "rie")]
-SMALL = "words.txt --x gain=0.5:2.5:4 --y depth=1:6:3 --width 5 --embedding 2 --block 2 --quiet"
+SETTINGS = "--width 5 --embedding 2 --block 2"
+SMALL = f"words.txt --x gain=0.5:2.5:4 --y depth=1:6:3 {SETTINGS} --quiet"
 
 
 @pytest.fixture

@@ -152,10 +152,15 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def raise_most_files() -> None:
+    """As many open files as the system grants: there are two connections to each process."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _all(host: str, port: int, mine: _Hello, until: float) -> dict[int, Link]:
     """Process 0's: a link to each other one, once all are there."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two connections a process
+    raise_most_files()
     _listen(host, port).close()  # the coordinator would share a port with another one
     links: dict[int, Link] = {}
     with _listen(host, _own_port(port)) as server, selectors.DefaultSelector() as waiting:

@@ -1,0 +1,168 @@
+"""What several processes at one race gain, and what a gather costs process 0.
+
+    python -m benchmarks.cluster --write      (two minutes on two free cores)
+
+First one to four real processes on the loopback, each pinned to a core of its own as far as there
+are cores, with the same work for each; then process 0's end of a gather from up to 1,000
+connections, whose other ends are held by one more process. With --write the tables go into
+docs/cluster.md.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+from benchmarks.lost_processes import free_port
+
+from fanin.race import Processes
+from fanin.race.events import Chunk, Later
+from fanin.race.joining import raise_most_files
+from fanin.race.links import Link
+from fanin.race.machine import this_machine
+from fanin.race.record import Record
+
+PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
+RUNS = 8  # of each process
+STEPS, EVERY = 20_000, 1_000
+ROUNDS = 20
+HOSTS = (1, 10, 100, 1_000)
+
+
+def race(count: int) -> tuple[float, float]:
+    """Microseconds for a step of a run, and each process's own, with so many processes."""
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fanin", "race", "--start", "fanin", "--quiet"]
+        command += ["--seeds", str(RUNS * count), "--steps", str(STEPS)]
+        command += ["--eval-every", str(EVERY), "--out", folder]
+        address = [
+            "--coordinator",
+            f"127.0.0.1:{free_port()}",
+            "--processes",
+            str(count),
+            "--process",
+        ]
+        started = [
+            subprocess.Popen(
+                ["taskset", "-c", str(cores[place % len(cores)]), *command, *address, str(place)],
+                stdout=subprocess.DEVNULL,
+            )
+            for place in range(count)
+        ]
+        assert [process.wait() for process in started] == [0] * count
+        chunks: dict[int, list[dict[str, float]]] = {}
+        for line in (Path(folder) / "race.jsonl").read_text().splitlines():
+            event = json.loads(line)["event"]
+            if event["kind"] == "chunk":
+                chunks.setdefault(event["step"], []).append(event)
+    # The first stretch compiles.
+    first, *_, last = (max(e["seconds"] for e in chunks[step]) for step in sorted(chunks)[1:])
+    steps = (STEPS - EVERY) * RUNS * count
+    trained = [e["spent"] for step in sorted(chunks)[2:] for e in chunks[step]]
+    return 1e6 * (last - first) / steps, 1e6 * statistics.mean(trained) / EVERY
+
+
+def gather(hosts: int) -> tuple[float, int]:
+    """Process 0's median seconds for a gather from so many and its lines in a record; bytes of one.
+
+    Each says what eight runs on a host of eight cores say after a stretch.
+    """
+    raise_most_files()
+    chunk = Chunk(
+        tuple((0, seed) for seed in range(RUNS)), 5_000, (2.345678901,) * RUNS,
+        (2.345678901,) * RUNS, 123.456789, 0.123456789,
+    )  # fmt: skip
+    message = msgspec.json.encode([chunk])
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=1024) as server,
+        tempfile.NamedTemporaryFile() as file,
+    ):
+        port = server.getsockname()[1]
+        other = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.cluster", "--hosts", str(hosts), str(port)],
+            stdin=subprocess.PIPE,
+        )
+        links = {place: Link(server.accept()[0]) for place in range(1, hosts + 1)}
+        assert other.stdin is not None
+        other.stdin.write(message.hex().encode() + b"\n")
+        other.stdin.flush()
+        record = Record(Path(file.name), os.open(file.name, os.O_WRONLY), 0, 0)
+        team = Processes(0, hosts + 1, links)
+        taken: list[float] = []
+        for _ in range(ROUNDS):
+            team.tell(b"go")
+            time.sleep(0.2)  # until all have answered: what is measured is process 0's end
+            began = time.perf_counter()
+            for part in team.gather(b"")[1:]:
+                for event in msgspec.json.decode(part, type=list[Later]):
+                    record.append(event)
+            team.tell(b"")
+            taken.append(time.perf_counter() - began)
+            team.gather(b"")
+        team.abandon()
+        record.close()
+        other.wait()
+    return statistics.median(taken), len(message)
+
+
+def be_hosts(count: int, port: int) -> None:
+    """The other ends: so many processes of which each has one thing to say."""
+    raise_most_files()
+    links = [Link(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+    message = bytes.fromhex(sys.stdin.readline())
+    for _ in range(ROUNDS):
+        for link in links:
+            link.receive()
+            link.send(message)
+        for link in links:
+            link.receive()
+            link.send(b"")
+
+
+def main() -> None:
+    if "--hosts" in sys.argv:
+        be_hosts(*map(int, sys.argv[-2:]))
+        return
+    machine = this_machine()
+    lines = [
+        "| processes | cores | runs | µs for a step of a run, together | by its own clock | gain |",
+        "|---|---|---|---|---|---|",
+    ]
+    alone = 0.0
+    for count in (1, 2, 3, 4):
+        together, own = race(count)
+        alone = alone or together
+        lines.append(
+            f"| {count} | {min(count, machine.cores)} | {RUNS * count} | {together:.1f} "
+            f"| {own:.1f} | {alone / together:.2f} |"
+        )
+        print(lines[-1], file=sys.stderr, flush=True)
+    lines += [
+        "",
+        "| other processes | process 0's end of a gather | a line each of |",
+        "|---|---|---|",
+    ]
+    for hosts in HOSTS:
+        seconds, size = gather(hosts)
+        lines.append(f"| {hosts:,} | {1e3 * seconds:.2f} ms | {size} bytes |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    lines += ["", f"Made on: {machine.cpu}, {machine.cores} cores."]
+    print("\n".join(lines))
+    if "--write" in sys.argv:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- measured -->\n")
+        _, _, after = rest.partition("<!-- to here -->")
+        measured = "\n".join(lines)
+        PAGE.write_text(
+            f"{before}<!-- measured -->\n{measured}\n<!-- to here -->{after}", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
