@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import msgspec
-from benchmarks.lost_processes import free_port
+from benchmarks.lost_processes import free_port, write_between
 
 from fanin.race import Processes
 from fanin.race.events import Chunk, Later
@@ -28,7 +28,6 @@ from fanin.race.links import Link
 from fanin.race.machine import this_machine
 from fanin.race.record import Record
 
-PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
 RUNS = 8  # of each process
 STEPS, EVERY = 20_000, 1_000
 ROUNDS = 20
@@ -156,12 +155,7 @@ def main() -> None:
     lines += ["", f"Made on: {machine.cpu}, {machine.cores} cores."]
     print("\n".join(lines))
     if "--write" in sys.argv:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- measured -->\n")
-        _, _, after = rest.partition("<!-- to here -->")
-        measured = "\n".join(lines)
-        PAGE.write_text(
-            f"{before}<!-- measured -->\n{measured}\n<!-- to here -->{after}", encoding="utf-8"
-        )
+        write_between("measured", "\n".join(lines))
 
 
 if __name__ == "__main__":

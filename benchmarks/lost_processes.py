@@ -1,11 +1,12 @@
 """What becomes of a race of several processes when one of them is killed or frozen.
 
-    python -m benchmarks.lost_processes [FOLDER]
+    python -m benchmarks.lost_processes [--write]
 
 Real processes on the loopback: two and three of them, a worker or process 0 as the victim, by
 SIGKILL and SIGSTOP. Told are the seconds until the others have ended and how, and whether the same
 command with another number of processes then gives the numbers of a race that nothing befell.
-Each frozen process takes some 20 seconds to be found out: three minutes in all.
+Each frozen process takes some 20 seconds to be found out: three minutes in all, on two free cores.
+With --write the table goes into docs/cluster.md.
 """
 
 import signal
@@ -16,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
 RACE = [
     *("race", "--hidden", "8", "--embedding", "4", "--batch", "8", "--seeds", "4"),
     *("--steps", "30000", "--eval-every", "500", "--first-seed", "3", "--lr", "0.05"),
@@ -88,17 +90,31 @@ def lose(count: int, victim: int, how: signal.Signals, folder: Path, wanted: str
     )
 
 
+def write_between(name: str, text: str) -> None:
+    """Puts the text into the page's place of that name."""
+    page = PAGE.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- to here -->")
+    PAGE.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as room:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(room)
+        folder = Path(room)
         wanted = finish(1, folder / "whole")
-        print("| processes | lost | by | others ended after | their exit codes | then |")
-        print("|---|---|---|---|---|---|", flush=True)
+        lines = [
+            "| processes | lost | by | others ended after | their exit codes | then |",
+            "|---|---|---|---|---|---|",
+        ]
         for count in (2, 3):
             for victim in (1, 0):
                 for how in (signal.SIGKILL, signal.SIGSTOP):
                     name = f"{count}-{victim}-{how.name}"
-                    print(lose(count, victim, how, folder / name, wanted), flush=True)
+                    lines.append(lose(count, victim, how, folder / name, wanted))
+                    print(lines[-1], file=sys.stderr, flush=True)
+    print("\n".join(lines))
+    if "--write" in sys.argv:
+        write_between("lost", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
     if not jax.distributed.is_initialized():
         # A process that is told to end ends: the service would catch SIGTERM.
         jax.config.update("jax_enable_preemption_service", False)
+        # There is no collective, and each process would listen for one at a port of its own.
+        jax.config.update("jax_cpu_collectives_implementation", None)
         jax.distributed.initialize(
             coordinator,
             processes,
