@@ -17,6 +17,7 @@ from fanin.cli.together import (
     Wait,
     come_together,
     help_along,
+    place_of,
 )
 from fanin.cli.train import NormalisationKind, activation_names, given
 from fanin.errors import OptionError
@@ -138,7 +139,9 @@ def map_(
     quiet
         No progress on standard error.
     """
-    _check_outputs(words, plot, data)
+    place = place_of(coordinator, processes, process, wait)
+    if place is None or place.process == 0:
+        _check_outputs(words, plot, data)
     from fanin.race.devices import use_all_cores
 
     use_all_cores()  # before anything has made JAX begin
@@ -167,7 +170,7 @@ def map_(
         batch=batch,
         seed=seed,
     )
-    team = come_together(coordinator, processes, process, wait, quiet=quiet)
+    team = come_together(place, wait, quiet=quiet)
     if team.index > 0:
         return help_along(explore(plan, processes=team), team)
     results, code = _watch(plan, out, plot, team, quiet=quiet)

@@ -18,6 +18,7 @@ from fanin.cli.together import (
     Wait,
     come_together,
     help_along,
+    place_of,
 )
 from fanin.cli.train import (
     NormalisationKind,
@@ -210,7 +211,9 @@ def race(
     for name, value in (("families", families), ("members", members)):
         if value is not None:
             raise OptionError(f"--{name} is for --calibrate; give that too")
-    _check_outputs(words, csv, html)
+    place = place_of(coordinator, processes, process, wait)
+    if place is None or place.process == 0:
+        _check_outputs(words, csv, html)
     from fanin.race.devices import use_all_cores
 
     use_all_cores()  # before anything has made JAX begin
@@ -236,7 +239,7 @@ def race(
         eval_every,
     )
     _check_verdict(plan, reference, margin, level, target)
-    team = come_together(coordinator, processes, process, wait, quiet=quiet)
+    team = come_together(place, wait, quiet=quiet)
     if team.index > 0:
         return help_along(course(plan, processes=team), team)
     results, code = _watch(plan, out, team, quiet=quiet)

@@ -12,6 +12,7 @@ from fanin.errors import OptionError
 
 if TYPE_CHECKING:
     from fanin.race import Processes
+    from fanin.race.joining import Place
 
 LOST = 1
 INTERRUPTED = 130
@@ -24,40 +25,43 @@ Number: TypeAlias = Annotated[int | None, WHOLE, Parameter(name="--process", gro
 Wait: TypeAlias = Annotated[float | None, Parameter(group=_PROCESSES, show_default="60")]
 
 
-def come_together(
-    coordinator: str | None,
-    processes: int | None,
-    process: int | None,
-    wait: float | None,
-    *,
-    quiet: bool,
-) -> "Processes":
-    """The processes that the options name, or a cluster, or this one alone."""
-    from fanin.race import join
-    from fanin.race.joining import WAIT, only_this_machine, place_in_cluster
-    from fanin.race.processes import ALONE
+def place_of(
+    coordinator: str | None, processes: int | None, process: int | None, wait: float | None
+) -> "Place | None":
+    """Which of several processes this is, by the options or as a cluster tells; None of one."""
+    from fanin.race.joining import Place, place_in_cluster
 
-    seconds = WAIT if wait is None else wait
     if coordinator is None and processes is None and process is None:
         place = place_in_cluster()
-        if place is None:
-            if wait is not None:
-                raise OptionError("--wait is for several processes; give --coordinator too")
-            return ALONE
-        coordinator, processes, process = place.coordinator, place.processes, place.process
+        if place is None and wait is not None:
+            raise OptionError("--wait is for several processes; give --coordinator too")
+        return place
     if coordinator is None or processes is None or process is None:
         raise OptionError(
             "--coordinator, --processes and --process go together; give all three, or none"
         )
-    if process == 0 and processes > 1 and (found := only_this_machine(coordinator)):
+    return Place(coordinator, processes, process)
+
+
+def come_together(place: "Place | None", wait: float | None, *, quiet: bool) -> "Processes":
+    """All processes, once they are there."""
+    from fanin.race import join
+    from fanin.race.joining import WAIT, only_this_machine
+    from fanin.race.processes import ALONE
+
+    if place is None:
+        return ALONE
+    where, many = printable(place.coordinator), place.processes > 1
+    if place.process == 0 and many and (found := only_this_machine(place.coordinator)):
         print(
-            f"fanin: {printable(coordinator)} is {found} here, where other machines cannot reach "
-            "it; give --coordinator this machine's address in the network",
+            f"fanin: {where} is {found} here, where other machines cannot reach it; give "
+            "--coordinator this machine's address in the network",
             file=sys.stderr,
         )
-    team = join(coordinator, processes, process, wait=seconds)
-    if process == 0 and processes > 1 and not quiet:
-        print(f"{processes:,} processes at {printable(coordinator)}", file=sys.stderr)
+    seconds = WAIT if wait is None else wait
+    team = join(place.coordinator, place.processes, place.process, wait=seconds)
+    if place.process == 0 and many and not quiet:
+        print(f"{place.processes:,} processes at {where}", file=sys.stderr)
     return team
 
 

@@ -83,31 +83,38 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
 
 
 @final
-class ClusterPlace(msgspec.Struct, frozen=True):
-    """What a cluster tells one of its processes: `join`'s arguments."""
+class Place(msgspec.Struct, frozen=True):
+    """Which of several processes one is: `join`'s arguments."""
 
     coordinator: str
     processes: int
     process: int
 
 
-def place_in_cluster() -> ClusterPlace | None:
-    """What Slurm, Open MPI, Cloud TPU or an indexed job of Kubernetes tells JAX of this process.
+def place_in_cluster() -> Place | None:
+    """What Slurm, Open MPI (to 4), Cloud TPU or an indexed job of Kubernetes tells JAX of this one.
 
-    None outside of them, and for a process that was started alone.
+    None outside of them, and for a process that was started alone. Raises OptionError where a
+    cluster is there and does not tell.
     """
     # A pod that is no part of an indexed job is nothing to join.
     if "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" not in os.environ:
         return None
     from jax._src.clusters import ClusterEnv
 
-    found: tuple[Any, ...] = ClusterEnv.auto_detect_unset_distributed_params(
-        None, None, None, [], None, int(WAIT)
-    )
+    try:
+        found: tuple[Any, ...] = ClusterEnv.auto_detect_unset_distributed_params(
+            None, None, None, [], None, int(WAIT)
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise OptionError(
+            f"the cluster does not tell which process this is ({error}); give --coordinator, "
+            "--processes and --process"
+        ) from None
     coordinator, processes, process, _ = found
     if coordinator is None or processes is None or process is None or processes < 2:
         return None
-    return ClusterPlace(coordinator, processes, process)
+    return Place(coordinator, processes, process)
 
 
 def only_this_machine(coordinator: str) -> str | None:
