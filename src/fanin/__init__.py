@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fanin.networks import Bigram, CharacterMLP
     from fanin.resumption import resume
     from fanin.sampling import new_words, sample
-    from fanin.starts import Rule, Scheme, find_start
+    from fanin.starts import Rule, Scheme, find_start, load_scheme, save_scheme
     from fanin.trainer import fit, prepare
     from fanin.training import TrainingOptions, find_learning_rate, mean_loss, train
 
@@ -25,7 +25,7 @@ _HOMES = {
     "networks": ("Bigram", "CharacterMLP"),
     "resumption": ("resume",),
     "sampling": ("new_words", "sample"),
-    "starts": ("Rule", "Scheme", "find_start"),
+    "starts": ("Rule", "Scheme", "find_start", "load_scheme", "save_scheme"),
     "trainer": ("fit", "prepare"),
     "training": ("TrainingOptions", "find_learning_rate", "mean_loss", "train"),
 }
@@ -52,6 +52,7 @@ __all__ = [
     "find_start",
     "fit",
     "load_model",
+    "load_scheme",
     "mean_loss",
     "new_words",
     "prepare",
@@ -59,6 +60,7 @@ __all__ = [
     "resume",
     "sample",
     "save_model",
+    "save_scheme",
     "train",
 ]
 

@@ -26,7 +26,7 @@ from fanin.model_file import Loss, Model, load_model
 from fanin.networks import ACTIVATIONS, ActivationLike, CharacterMLP, Network
 from fanin.networks.layers import NormalisationKind
 from fanin.optimiser_state import named_leaves
-from fanin.starts import SCHEMES, Scheme, find_start
+from fanin.starts import SCHEMES, Scheme, find_start, is_scheme_file
 from fanin.training import (
     History,
     Progress,
@@ -169,7 +169,7 @@ def prepare(
 ) -> Run:
     """A run that trains a model to make words like these; the seed of the options starts it.
 
-    `start` is a scheme or its name; or a model or its file, which lends its network and its
+    `start` is a scheme, its name or its file; or a model or its file, which lends its network and its
     vocabulary besides its parameters, and its split seed and its words where those are not given
     (otherwise 0 and the bundled names). Raises OptionError, WordsError and ModelFileError for what
     cannot be, before anything large is computed.
@@ -251,8 +251,8 @@ def _origin(
     """The scheme, or the model whose file the name is."""
     if isinstance(start, Scheme | Model):
         return start
-    if isinstance(start, str) and start in SCHEMES:
-        return find_start(start)
+    if str(start) in SCHEMES or is_scheme_file(str(start)):
+        return find_start(str(start))
     path = Path(start)
     if path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists():
         # An activation that the model has no use for is left for `_network` to complain about.

@@ -15,6 +15,7 @@ from fanin.cli.train import (
     given,
     sizes,
     start_names,
+    tell_mismatch,
 )
 from fanin.errors import OptionError
 
@@ -83,7 +84,7 @@ def diagnose(
     model
         A model file to diagnose, in the place of a start.
     start
-        fanin, normal, uniform-logits, fan-in, published and more; or a model file.
+        fanin, normal, uniform-logits, fan-in, published and more; or a scheme file or model file.
     embedding
         Numbers that stand for one symbol.
     block
@@ -142,6 +143,7 @@ def diagnose(
             split_seed=split_seed,
         ),
     )
+    tell_mismatch(start, run.network)
     from fanin.diagnosis.of_run import diagnose_run, fixed_model
 
     report = diagnose_run(run, **given(examples=batch))

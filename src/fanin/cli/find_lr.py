@@ -13,6 +13,7 @@ from fanin.cli.train import (
     given,
     sizes,
     start_names,
+    tell_mismatch,
 )
 
 SCHEMA = "fanin.find-lr/1"
@@ -59,7 +60,7 @@ def find_lr(
     words
         Text file of one word a line, - for standard input; left out: US given names.
     start
-        A start by name, or a model file.
+        A start by name, a scheme file or a model file.
     embedding
         Numbers that stand for one symbol.
     block
@@ -120,6 +121,7 @@ def find_lr(
             split_seed=split_seed,
         ),
     )
+    tell_mismatch(start, run.network)
     search = find_learning_rate(
         run.network,
         run.state.parameters,

@@ -28,6 +28,7 @@ from fanin.cli.train import (
     given,
     sizes,
     start_names,
+    tell,
 )
 from fanin.errors import OptionError
 
@@ -124,7 +125,7 @@ def race(
     words
         Text file of one word a line, - for standard input; left out: US given names.
     start
-        A start to race, such as fanin or kaiming-normal:gain=1; once for each.
+        A start to race, such as fanin, kaiming-normal:gain=1 or a scheme file; once for each.
     seeds
         Runs of each start.
     first_seed
@@ -239,6 +240,8 @@ def race(
         eval_every,
     )
     _check_verdict(plan, reference, margin, level, target)
+    for sentence in dict.fromkeys(lane.start.mismatch(lane.network) for lane in lanes):
+        tell(sentence)
     team = come_together(place, wait, quiet=quiet)
     if team.index > 0:
         return help_along(course(plan, processes=team), team)

@@ -63,6 +63,20 @@ def activation_names(context: object) -> list[str]:
     return list(ACTIVATIONS)
 
 
+def tell_mismatch(start: str | None, network: Any) -> None:
+    """Says on standard error where a scheme file was made for another network than this one."""
+    from fanin.starts import find_start, is_scheme_file
+
+    if start is not None and is_scheme_file(start):
+        tell(find_start(start).mismatch(network))
+
+
+def tell(sentence: str) -> None:
+    """On standard error, if there is something to tell."""
+    if sentence:
+        print(f"fanin: {printable(sentence)}", file=sys.stderr)
+
+
 def train(
     words: str | None = None,
     /,
@@ -134,7 +148,7 @@ def train(
         Text file of one word a line, - for standard input; left out: US given names.
     start
         fanin, normal, uniform-logits, fan-in, published and more (fanin starts lists them); or a
-        model file to go on from.
+        scheme file, .json; or a model file to go on from.
     embedding
         Numbers that stand for one symbol.
     block
@@ -208,6 +222,7 @@ def train(
     out = out or resume or "names.safetensors"
     _check_outputs(out, plot, inputs=(words, start or resume))
     run = _new_run(steps, settings) if resume is None else _resumed_run(resume, steps, settings)
+    tell_mismatch(start, run.network)
     from fanin.model_file import save_model
 
     options = run.options

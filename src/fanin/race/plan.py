@@ -112,7 +112,7 @@ class Race:
 
 def _described(lane: Lane) -> dict[str, Any]:
     start = asdict(lane.start)
-    for told in ("summary", "source"):
+    for told in ("summary", "source", "made_for"):
         del start[told]
     training = asdict(lane.options) | {"lr": lane.options.rate}
     for other in ("seed", "eval_every"):

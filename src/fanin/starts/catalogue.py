@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fanin.errors import OptionError
 from fanin.starts.options import with_options
+from fanin.starts.scheme_file import file_and_options, load_scheme
 from fanin.starts.schemes import STANDARD_NORMAL, ZERO, Rule, Scheme
 
 _FANIN = Scheme(
@@ -149,8 +150,13 @@ _SYNONYMS = {"xavier": "glorot", "he-": "kaiming-", "default": "torch-default"}
 def find_start(name: str) -> Scheme:
     """The scheme of that name, with its options: `fanin`, `orthogonal:gain=1.6,output=0.1`.
 
-    Raises OptionError, with the nearest name, for what is not known.
+    A name that ends in .json, before any options, is that of a scheme file, which is read. Raises
+    OptionError, with the nearest name, for what is not known.
     """
+    if (found := file_and_options(name)) is not None:
+        path, options = found
+        scheme = load_scheme(path)
+        return with_options(scheme, options) if options else scheme
     base, colon, options = name.partition(":")
     if base not in SCHEMES:
         asked = base.lower().replace("_", "-")

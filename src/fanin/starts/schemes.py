@@ -96,6 +96,19 @@ class Rule:
         return self.gain_after(nonlinearity, bias_variance) / math.sqrt(fan)
 
 
+@dataclass(frozen=True)
+class MadeFor:
+    """The network that a scheme was made for: the name of its activation, and its normalisation."""
+
+    activation: str
+    normalisation: Literal["batch", "layer"] | None = None
+
+    @property
+    def text(self) -> str:
+        """In words: "gelu and layer normalisation"."""
+        return f"{self.activation} and {self.normalisation or 'no'} normalisation"
+
+
 ZERO = Rule("constant", 0.0)
 ONE = Rule("constant", 1.0)
 STANDARD_NORMAL = Rule("normal")
@@ -107,7 +120,8 @@ class Scheme:
 
     `scale_residual` divides what a residual branch adds by √(2 · branches), as GPT-2 does.
     `unit_preactivations` goes on from what was drawn: layer by layer the hidden weights are scaled
-    until what they give has a unit second moment on a batch of contexts.
+    until what they give has a unit second moment on a batch of contexts. `made_for` changes nothing
+    in what is drawn: `mismatch` tells where a network is another one.
     `dataclasses.replace(scheme, output=Rule("normal", 0.01))` makes a variant.
     """
 
@@ -121,6 +135,7 @@ class Scheme:
     embedding: Rule = STANDARD_NORMAL
     scale_residual: bool = False
     unit_preactivations: bool = False
+    made_for: MadeFor | None = None
 
     def __post_init__(self) -> None:
         for role in ("hidden", "output", "bias", "output_bias", "embedding"):
@@ -157,6 +172,23 @@ class Scheme:
                 "training contexts: scheme(network, key, contexts)"
             )
         return scale_to_unit(self, network, parameters, key, contexts)
+
+    def mismatch(self, network: Any) -> str:
+        """A sentence where the network is not what the scheme was made for; empty otherwise.
+
+        That can be told of a network that has an activation and a normalisation.
+        """
+        wanted = self.made_for
+        if wanted is None or not hasattr(network, "activation"):
+            return ""
+        from fanin.networks.activations import activation_name
+
+        found = MadeFor(activation_name(network.activation), network.normalisation)
+        if found == wanted:
+            return ""
+        return (
+            f"the start {self.name} was made for {wanted.text}, and this network has {found.text}"
+        )
 
     def rule(self, parameter: "Parameter") -> Rule:
         """The rule for a declared parameter."""
