@@ -28,7 +28,7 @@ FLOORS = (
     ("diagnosis",),
     ("torch",),
     ("race",),
-    ("map",),
+    ("map", "search"),
     ("pictures",),
     ("lab",),
     ("cli",),

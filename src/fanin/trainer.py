@@ -169,9 +169,9 @@ def prepare(
 ) -> Run:
     """A run that trains a model to make words like these; the seed of the options starts it.
 
-    `start` is a scheme, its name or its file; or a model or its file, which lends its network and its
-    vocabulary besides its parameters, and its split seed and its words where those are not given
-    (otherwise 0 and the bundled names). Raises OptionError, WordsError and ModelFileError for what
+    `start` is a scheme, its name or its file; or a model or its file, which lends its network and
+    its vocabulary besides its parameters, and its split seed and its words where those are not
+    given (otherwise 0 and the bundled names). Raises OptionError, WordsError and ModelFileError for what
     cannot be, before anything large is computed.
     """
     options = options or TrainingOptions()

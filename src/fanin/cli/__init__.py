@@ -72,6 +72,11 @@ _MAP_EXAMPLE = """Example:
   fanin map --x gain=0.2:4:20 --y depth=1:60:20 --plot map.svg --out folder
   fanin map --measure gradient-ratio --activation gelu --plot gradients.png
 """
+_SEARCH_EXAMPLE = """Example:
+
+  fanin search --budget 200 --out folder    writes found.json, and tells how to train with it
+  fanin search words.txt --activation tanh --norm none --hidden 100,100 --plot search.svg
+"""
 _DIAGNOSE_EXAMPLE = """Example:
 
   fanin diagnose --start normal --html report.html
@@ -110,6 +115,7 @@ app.command("fanin.cli.gain:gain", name="gain", help_prologue=_GAIN_EXAMPLE)
 app.command("fanin.cli.starts:starts", name="starts", help_prologue=_STARTS_EXAMPLE)
 app.command("fanin.cli.race:race", name="race", help_prologue=_RACE_EXAMPLE)
 app.command("fanin.cli.map:map_", name="map", help_prologue=_MAP_EXAMPLE)
+app.command("fanin.cli.search:search", name="search", help_prologue=_SEARCH_EXAMPLE)
 app.command("fanin.cli.lab:lab", name="lab", help_prologue=_LAB_EXAMPLE)
 app.register_install_completion_command(
     help="Install completion for the shell in use (bash, zsh, fish)."

@@ -31,7 +31,9 @@ def starts(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     width = max(map(len, SCHEMES)) + 2
     for scheme in SCHEMES.values():
         print(f"{scheme.name:<{width}}{scheme.summary} ({scheme.source})")
-    print("\nA scheme file is a start too: fanin search writes one, found.json, that can be edited.")
+    print(
+        "\nA scheme file is a start too: fanin search writes one, found.json, that can be edited."
+    )
     print("Options follow the name: kaiming-normal:gain=1, orthogonal:gain=1.6,output=0.1")
     for option in OPTIONS.values():
         print(f"  {option.name:<{width}}{option.summary}: {option.takes}")
