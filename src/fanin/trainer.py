@@ -171,8 +171,8 @@ def prepare(
 
     `start` is a scheme, its name or its file; or a model or its file, which lends its network and
     its vocabulary besides its parameters, and its split seed and its words where those are not
-    given (otherwise 0 and the bundled names). Raises OptionError, WordsError and ModelFileError for what
-    cannot be, before anything large is computed.
+    given (otherwise 0 and the bundled names). Raises OptionError, WordsError and ModelFileError for
+    what cannot be, before anything large is computed.
     """
     options = options or TrainingOptions()
     _check_arguments(words, sizes)

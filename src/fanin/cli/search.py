@@ -227,7 +227,7 @@ def search(
         fields = results.document(compared) | {"interim": interrupted} | written
         print_json(SCHEMA, fields | {"command": command})
     else:
-        _print(results, compared, [scheme] * bool(found) + [plot] * bool(plot), command)
+        _print(results, compared, [*[scheme] * bool(found), *given(plot=plot).values()], command)
     return INTERRUPTED if interrupted else 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from fanin.networks.activations import activation_name
 from fanin.pictures.figures import BLACK, GREY
@@ -39,6 +40,9 @@ def search_figure(results: SearchResults) -> Figure:
         axes.spines[["left", "bottom"]].set_color(BLACK)
         axes.tick_params(colors=BLACK, labelsize=8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(_PANELS[name], color=BLACK, fontsize=9)
         if place % 2 == 0:
             axes.set_ylabel("dev loss (nats)", color=BLACK, fontsize=9)

@@ -69,13 +69,13 @@ def _rungs(results: SearchResults) -> Table:
 def _last(results: SearchResults) -> Table:
     """The best of the last rung that is through."""
     rung = results.rungs[-1]
-    table = _table((f"rung {rung.number}", "start", "dev loss", "diverged"))
+    table = _table((f"rung {rung.number}", "start", "dev loss", ""))
     placed = sorted(
         ((results.placed(place)[-1], place) for place in rung.candidates),
         key=lambda pair: pair[0].place,
     )
     for each, place in placed[:_SHOWN]:
-        diverged = f"{each.diverged} of {len(rung.seeds)}" if each.diverged else ""
+        diverged = f"{each.diverged} of {len(rung.seeds)} diverged" if each.diverged else ""
         name = _text(results.plan.pool[place].name)
         table.add_row(f"{each.place}.", name, _loss(each.mean), diverged)
     more = len(placed) - _SHOWN

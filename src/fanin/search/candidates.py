@@ -151,7 +151,7 @@ def _drawn(
     within: float,
     fixed_lr: bool,
 ) -> Candidate:
-    network = networks[generator.integers(len(networks))]
+    network = networks[int(generator.integers(len(networks)))]
     centres = {
         "gain": _gain(network),
         "output": _output(),

@@ -198,6 +198,7 @@ class Search:
         words = self.corpus.words.words
         network = self.own_network.describe()
         return {
+            "seed": self.seed,
             "words": {
                 "count": len(words),
                 "sha256": hashlib.sha256("\n".join(words).encode()).hexdigest(),
@@ -217,7 +218,6 @@ class Search:
             "rates": None if self.tuning is None else list(self.tuning.rates),
             "tuning_seeds": None if self.tuning is None else list(self.tuning.seeds),
             "within": self.within,
-            "seed": self.seed,
             "platform": jax.default_backend(),
             "tile": tile_width(),
         }

@@ -99,7 +99,11 @@ class SearchResults:
         winner, plan = self.winner, self.plan
         if winner is None:
             return None
-        verdicts = "; ".join(f"against {each.reference} {each.text}" for each in compared)
+        verdicts = "; ".join(
+            f"against {each.reference} {each.text}"
+            for each in compared
+            if each.start == compared[0].start
+        )
         told = f"on test {verdicts}" if verdicts and self.checked else "not checked on test"
         if self.is_reference:
             told = "fanin itself"

@@ -3,13 +3,22 @@
 import codecs
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from fanin.atomic_file import check_writable, reason, write_atomically
 from fanin.errors import OptionError
-from fanin.starts.schemes import STANDARD_NORMAL, ZERO, MadeFor, Rule, Scheme
+from fanin.starts.schemes import (
+    STANDARD_NORMAL,
+    ZERO,
+    Distribution,
+    Gain,
+    MadeFor,
+    Mode,
+    Rule,
+    Scheme,
+)
 
 FORMAT = "fanin.scheme/1"
 SUFFIX = ".json"
@@ -17,10 +26,19 @@ SUFFIX = ".json"
 _MOST_BYTES = 2**20
 
 
+# Of words of which there are few: msgspec tells which one was found.
+_WOULD_DO = {
+    "distribution": ", ".join(get_args(Distribution)),
+    "gain": "numbers from 0 up, forward, critical",
+    "mode": ", ".join(get_args(Mode)),
+    "normalisation": "batch, layer, null",
+}
+
+
 class _Rule(msgspec.Struct, forbid_unknown_fields=True):
-    distribution: str
-    gain: float | str = 1.0  # a Rule complains of other words
-    mode: str = "none"
+    distribution: Distribution
+    gain: Gain = 1.0
+    mode: Mode = "none"
 
 
 class _MadeFor(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,7 +124,13 @@ def load_scheme(path: str | Path) -> Scheme:
     try:
         return _scheme(content.removeprefix(codecs.BOM_UTF8), str(path))
     except (msgspec.DecodeError, OptionError, UnicodeDecodeError, RecursionError) as error:
-        raise OptionError(f"{path}: {error}") from None
+        raise OptionError(f"{path}: {error}{_what_would_do(str(error))}") from None
+
+
+def _what_would_do(text: str) -> str:
+    if not text.startswith("Invalid enum value"):
+        return ""
+    return f"; there are {_WOULD_DO[text.rstrip('`').rpartition('.')[2]]}"
 
 
 def _scheme(content: bytes, path: str) -> Scheme:
