@@ -36,7 +36,8 @@ def search_table(results: SearchResults, compared: Sequence[Compared]) -> str:
             console.print(_text(note))
         if compared:
             console.print()
-            console.print(_verdicts(compared))
+            for line in _verdicts(compared):
+                console.print(_text(line))
             console.print()
         for note in check_notes(results, compared):
             console.print(_text(note))
@@ -84,13 +85,12 @@ def _last(results: SearchResults) -> Table:
     return table
 
 
-def _verdicts(compared: Sequence[Compared]) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
-    for head in ("start", "than", "verdict"):
-        table.add_column(head, overflow="fold")
-    for each in compared:
-        table.add_row(_text(each.start), _text(each.reference), _text(each.text))
-    return table
+def _verdicts(compared: Sequence[Compared]) -> list[str]:
+    winner = compared[0].start
+    return [f"winner: {winner}"] + [
+        f"  {'' if each.start == winner else f'{each.start} '}against {each.reference}: {each.text}"
+        for each in compared
+    ]
 
 
 def _table(heads: tuple[str, ...]) -> Table:
