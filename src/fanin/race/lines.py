@@ -5,7 +5,8 @@ The opening says what decides the numbers, so that work goes on only where it is
 
 import os
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -13,6 +14,9 @@ from fanin.atomic_file import append_lasting, reason
 from fanin.race.events import Resumed
 from fanin.race.machine import Machine
 from fanin.race.record import Record, RecordError, lock, whole_event
+
+Lines: TypeAlias = type[msgspec.Struct] | UnionType
+"""What a line may be, but for the first: a type, or several as `A | B`, each with its own tag."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -27,9 +31,7 @@ class Opening(msgspec.Struct, frozen=True):
     """Rises when a line changes its meaning."""
 
 
-def open_lines(
-    path: Path, opening: Opening, line: type[msgspec.Struct], what: str
-) -> tuple[Record, list[Any]]:
+def open_lines(path: Path, opening: Opening, line: Lines, what: str) -> tuple[Record, list[Any]]:
     """A record to append to, and those of its lines that are of the type `line`.
 
     `what` the record is of stands in messages. Begun where there is none, or where it was cut off
@@ -75,7 +77,7 @@ class _Schema(msgspec.Struct):
 
 
 def _whole_lines(
-    content: bytes, path: Path, opening: Opening, line: type[msgspec.Struct], what: str
+    content: bytes, path: Path, opening: Opening, line: Lines, what: str
 ) -> tuple[list[Any], int]:
     """The lines up to the first that is cut off or damaged, and their bytes."""
     lines: list[Any] = []

@@ -45,8 +45,7 @@ def seek(plan: Search, folder: str | Path | None = None) -> Generator[SearchEven
         record = None
         if folder is not None:
             folder = folder_for(folder)
-            described = tuple(each.describe() for each in plan.pool)
-            opening = SearchOpening(plan.options_on_record(), described, this_machine())
+            opening = SearchOpening(plan.options_on_record() | plan.described(), this_machine())
             record, recorded = open_search_record(folder / RECORD, opening)
             stack.enter_context(record)
         known = {event.number if isinstance(event, RungDone) else 0: event for event in recorded}

@@ -16,7 +16,6 @@ from fanin.networks import CharacterMLP
 from fanin.networks.activations import ActivationLike, activation_name
 from fanin.networks.layers import NormalisationKind
 from fanin.race import Lane, Race, Tuning
-from fanin.race.devices import tile_width
 from fanin.race.plan import FIRST_TUNING_SEED
 from fanin.race.run import evaluation_interval
 from fanin.search.candidates import Candidate, candidate, candidates, identity
@@ -219,8 +218,11 @@ class Search:
             "tuning_seeds": None if self.tuning is None else list(self.tuning.seeds),
             "within": self.within,
             "platform": jax.default_backend(),
-            "tile": tile_width(),
         }
+
+    def described(self) -> dict[str, Any]:
+        """Every candidate by its place, as JSON values."""
+        return {f"candidate {place}": each.describe() for place, each in enumerate(self.pool)}
 
     @cached_property
     def _reference(self) -> Candidate:
