@@ -30,6 +30,8 @@ COMMANDS = {
     "--eval-every 200 --out folder --quiet",
     "map": "map ../words.txt --x gain=0.5:2:9 --y depth=1:20:7 --width 20 --embedding 4 "
     "--steps 100 --batch 16 --out folder --data m.csv --quiet",
+    "search": f"search ../words.txt {_NETWORK} --steps 6000 --candidates 8 --budget 40 --seeds 3 "
+    "--fixed-lr --activation tanh --norm none,layer --out folder --scheme f.json --quiet",
     "diagnose": f"diagnose ../words.txt --start normal {_NETWORK.replace(' --batch 16', '')} "
     "--fix --out m --html r.html",
 }
@@ -177,12 +179,14 @@ _DONE = {
     "train": _steps,
     "race": _lines("race.jsonl"),
     "map": _lines("map.jsonl"),
+    "search": _lines("search.jsonl"),
     "diagnose": _mended,
 }
 _RESULTS: dict[str, Callable[[Path], Any]] = {
     "train": lambda folder: (folder / "m").read_bytes(),
     "race": _race_results,
     "map": lambda folder: (folder / "m.csv").read_bytes(),
+    "search": lambda folder: (folder / "f.json").read_bytes(),
     "diagnose": lambda folder: ((folder / "m").read_bytes(), (folder / "r.html").read_bytes()),
 }
 

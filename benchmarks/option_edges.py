@@ -57,6 +57,14 @@ JOBS: dict[str, list[tuple[list[str], dict[str, str | None]]]] = {
             | {"--embedding": "2", "--block": "2", "--batch": "4", "--quiet": None},
         )
     ],
+    "search": [
+        (
+            ["words.txt"],
+            _NETWORK
+            | {"--budget": "30", "--candidates": "2", "--seeds": "2", "--steps": "2"}
+            | {"--activation": "tanh", "--norm": "none", "--tuning-seeds": "1", "--quiet": None},
+        )
+    ],
     "lab": [([], {"--no-browser": None})],
 }
 SECONDS = 2.0

@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import time
 import pytest
 
 from fanin.cli import MENDABLE, main
-from fanin.starts import load_scheme
+from fanin.starts import SCHEMES, load_scheme, save_scheme
 
 NAMES = [a + b + c for a in "abdefgk" for b in "aeio" for c in ("n", "lo", "rie")]
 SMALL = "words.txt --hidden 4 --embedding 2 --block 2 --batch 4 --steps 600 --budget 40 --seeds 2"
@@ -101,36 +100,26 @@ def test_an_interrupted_search_tells_how_it_stands_and_goes_on(folder):
 
 
 def test_what_cannot_be_searched_is_told_before_anything_is_trained(folder, capsys):
-    small = ("search", *SMALL.split())
-    assert "so 22 would do" in refused(capsys, *small, "--budget", 9)
-    assert "normalisations are none, batch and layer" in refused(capsys, *small, "--norm", "bath")
-    assert "activation 'fish' is not known" in refused(capsys, *small, "--activation", "fish")
-    assert "did you mean fanin?" in refused(capsys, *small, "--start", "fannin")
-    assert "none.json: there is no such file" in refused(capsys, *small, "--start", "none.json")
-    assert "end its name in that" in refused(capsys, *small, "--scheme", "found")
-    assert "written over what is read" in refused(
-        capsys,
-        *small,
-        "--plot",
-        "x.png",
-        "--scheme",
-        "w.json",
-        "--start",
-        os.fspath(_file("w.json")),
-    )
-    assert "--seeds 1" in refused(capsys, *small, "--seeds", 1)
-    assert "give numbers" in refused(capsys, *small, "--rates", "a")
-    assert "margin is 0.0" in refused(capsys, *small, "--margin", 0)
-    assert "level is 1.0" in refused(capsys, *small, "--level", 1)
-    assert "no folder" in refused(capsys, *small, "--out", "words.txt")
+    def told(*options, **changed):
+        small = SMALL
+        for name, value in changed.items():
+            small = re.sub(rf"--{name.replace('_', '-')} \S+", f"--{name} {value}", small, count=1)
+        return refused(capsys, "search", *small.split(), *options)
+
+    assert "so 22 would do" in told(budget=9)
+    assert "normalisations are none, batch and layer" in told(norm="bath")
+    assert "activation 'fish' is not known" in told(activation="fish")
+    assert "did you mean fanin?" in told(start="fannin")
+    assert "none.json: there is no such file" in told(start="none.json")
+    assert "end its name in that" in told("--scheme", "found")
+    save_scheme(SCHEMES["fanin"], "w.json")
+    assert "written over what is read" in told("--scheme", "w.json", start="w.json")
+    assert "--seeds 1" in told(seeds=1)
+    assert "give numbers" in told(rates="a")
+    assert "margin is 0.0" in told("--margin", 0)
+    assert "level is 1.0" in told("--level", 1)
+    assert "no folder" in told("--out", "words.txt")
     assert sorted(path.name for path in folder.iterdir()) == ["w.json", "words.txt"]
-
-
-def _file(name):
-    from fanin.starts import SCHEMES, save_scheme
-
-    save_scheme(SCHEMES["fanin"], name)
-    return name
 
 
 def test_help_on_a_search_imports_nothing_heavy():

@@ -29,10 +29,10 @@ _OUTPUT = Group("Output", sort_key=5)
 
 
 def _names(kind: object, tokens: Sequence[Token]) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in tokens[0].value.split(","))
+    names = [part.strip() for token in tokens for part in token.value.split(",")]
     if not all(names):
-        raise ValueError(f"{tokens[0].value!r} is no list of names; tanh,relu would do")
-    return names
+        raise ValueError(f"{tokens[-1].value!r} is no list of names; tanh,relu would do")
+    return tuple(names)
 
 
 def search(
