@@ -121,15 +121,15 @@ def misspelt(command: str) -> Iterator[tuple[str, list[str]]]:
                 break
 
 
-def outcome(line: list[str]) -> tuple[int, str]:
-    """Exit code and what stood on standard error."""
+def outcome(line: list[str], seconds: float = SECONDS) -> tuple[int, str]:
+    """Exit code and what stood on standard error; after so many seconds it is interrupted."""
     out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(line)
@@ -155,8 +155,7 @@ def complaint(option: str, line: list[str], code: int, message: str) -> str:
     if not last.startswith("fanin: ") or message.count("fanin: ") > 2:
         return "not one message"
     name = option.lstrip("-")
-    words = set(re.findall(r"[a-z]+", last.lower()))
-    if set(re.findall(r"[a-z]+", name)) & words:
+    if any(part in last.lower() for part in re.findall(r"[a-z]+", name)):
         return ""
     # The name of a file is shown as it is.
     if not kinds(line[0], option) & {int, float} and line[-1][:40] in last:

@@ -49,7 +49,7 @@ def test_numbers_at_their_edges_are_refused_by_name(folder, command):
             if (option, line[-1]) in seen:
                 continue
             seen.add((option, line[-1]))
-            code, message = outcome(line)
+            code, message = outcome(line, seconds=60.0)
             assert complaint(option, line, code, message) == "", (line, message)
             # A seed may be any number that is not too large; what is none never.
             assert code == 2, (line, message)

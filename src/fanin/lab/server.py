@@ -68,7 +68,8 @@ def serve(
         built = marimo.create_asgi_app(token=place.token, quiet=True, html_head=_HEAD)
         page: Any = built.with_app(path="", root=str(lesson)).build()
         _follow_the_system_theme(page)
-        threading.Thread(target=_warm_up, daemon=True).start()
+        warming = threading.Thread(target=_warm_up, daemon=True)
+        warming.start()
         config = uvicorn.Config(
             Guard(page, host=host, presence=presence),
             log_level="error",
@@ -84,6 +85,7 @@ def serve(
                 # What works for a tab ends before its page does, and before Python.
                 presence.end()
                 wait_for_threads(5)
+                warming.join(30)
                 # Each tab has a thread, which would keep the process from ending.
                 for route in page.routes:
                     await route.app.state.session_manager.shutdown()

@@ -93,7 +93,10 @@ def learning_rate_sweep(
     """
     options = options or TrainingOptions()
     if not (0 < lowest < highest < math.inf):
-        raise OptionError(f"rates must rise from above 0; found {lowest:g} to {highest:g}")
+        raise OptionError(
+            "rates must rise from above 0, from the lowest to the highest; found "
+            f"{lowest:g} to {highest:g}"
+        )
     if not 10 <= steps <= 100_000:
         raise OptionError(f"a sweep takes 10 to 100,000 steps; found {steps}")
     rates = np.geomspace(lowest, highest, steps)
