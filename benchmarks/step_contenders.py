@@ -1,79 +1,71 @@
-"""The ways to do a training step that `step_time` races: each goes on from the same start.
+"""The ways to do a training step that `step` races, PyTorch's apart: all go on from one start.
 
-A contender's `train(count)` does so many steps on batches of its own drawing; `replay(batches)`
-does one step for each row of example numbers and gives the losses.
+A contender's `run(count)` does so many steps on batches of its own drawing; `replay(batches)` does
+one step for each row of example numbers and gives the losses, which are its facts.
 """
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarks.step_problem import EXAMPLES, RATE, VOCABULARY, Problem
+from benchmarks.step_problem import EXAMPLES, RATE, Problem, batch_key, network_of
 
 from fanin.autograd import Value
 from fanin.training import TrainingOptions
-from fanin.training.step import train_steps
-
-
-class Contender(Protocol):
-    def train(self, count: int) -> None: ...
-    def replay(self, batches: np.ndarray) -> list[float]: ...
+from fanin.training.step import steps_at_once, train_steps
 
 
 class Compiled:
     """A program that draws its batches itself, from the key and the number of the step."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.data = jnp.asarray(problem.contexts), jnp.asarray(problem.targets)
-        self.step = 0
+    def __init__(self, path: str) -> None:
+        self.problem = Problem(path)
+        self.at_once = steps_at_once(self.problem.sizes.batch)
+        self.data = jnp.asarray(self.problem.contexts), jnp.asarray(self.problem.targets)
+        self.key = batch_key()
+        self.prepare()
+        self.facts = {"losses": self.call(len(self.problem.first_batches)).tolist()}
+
+    def prepare(self) -> None:
+        raise NotImplementedError
 
     def call(self, count: int) -> np.ndarray:
         raise NotImplementedError
 
-    def train(self, count: int) -> None:
-        for begin in range(0, count, self.problem.at_once):
-            self.call(min(count - begin, self.problem.at_once))
-
-    def replay(self, batches: np.ndarray) -> list[float]:
-        return self.call(len(batches)).tolist()
+    def run(self, count: int) -> None:
+        for begin in range(0, count, self.at_once):
+            self.call(min(count - begin, self.at_once))
 
 
 class Fanin(Compiled):
     """The program that `fanin.train` calls, with what it does between two calls."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.options = TrainingOptions(batch=problem.sizes.batch, lr=RATE, schedule="constant")
+    def prepare(self) -> None:
+        self.network = network_of(self.problem.sizes)
+        self.options = TrainingOptions(batch=self.problem.sizes.batch, lr=RATE, schedule="constant")
         # Rate, steps of the whole run, steps of the warm-up: arrays, as `train` has them.
         self.settings = (
             jnp.float32(self.options.rate),
             jnp.int32(self.options.steps),
             jnp.int32(self.options.warm_up),
         )
+        names = [declared.name for declared in self.network.parameters]
+        parameters = dict(zip(names, map(jnp.asarray, self.problem.start), strict=True))
         self.state = {
             "step": jnp.int32(0),
-            "parameters": problem.parameters,
+            "parameters": parameters,
             "statistics": {},
-            "optimiser": self.options.update_rule.transformation().init(problem.parameters),
+            "optimiser": self.options.update_rule.transformation().init(parameters),
         }
 
-    def call(self, count: int) -> np.ndarray:
+    def arguments(self, count: int) -> tuple:
         options = self.options
-        self.state, losses, finite = train_steps(
-            self.problem.network,
-            options.batch,
-            options.schedule,
-            options.update_rule,
-            self.state,
-            *self.data,
-            self.problem.key,
-            *self.settings,
-            jnp.int32(count),
-        )
+        static = self.network, options.batch, options.schedule, options.update_rule
+        return *static, self.state, *self.data, self.key, *self.settings, jnp.int32(count)
+
+    def call(self, count: int) -> np.ndarray:
+        self.state, losses, finite = train_steps(*self.arguments(count))
         losses = np.asarray(losses)[:count]
         assert finite
         assert np.isfinite(losses).all()
@@ -84,13 +76,13 @@ class HandWrittenJax(Compiled):
     """`jax.value_and_grad` of the model written out, in a loop of its own; all batches of a call
     are drawn before it, as that is the faster way."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.parameters = list(map(jnp.asarray, problem.start))
+    def prepare(self) -> None:
+        self.step = 0
+        self.parameters = list(map(jnp.asarray, self.problem.start))
         self.program = self._program()
 
     def _program(self) -> Callable[..., tuple[list[jax.Array], jax.Array]]:
-        batch, at_once, key = self.problem.sizes.batch, self.problem.at_once, self.problem.key
+        batch, at_once, key = self.problem.sizes.batch, self.at_once, self.key
 
         def loss_of(parameters: list[jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
             table, weight, bias, out_weight, out_bias = parameters
@@ -123,33 +115,56 @@ class HandWrittenJax(Compiled):
         return np.asarray(losses)[:count]
 
 
+class ProductsAlone:
+    """The six matrix products of a step and nothing else, each operand laid out as it is read."""
+
+    def __init__(self, path: str) -> None:
+        sizes = Problem(path).sizes
+        n, fan_in, hidden = sizes.batch, sizes.block * sizes.embedding, sizes.hidden
+        shapes = [(n, fan_in), (fan_in, hidden), (n, hidden), (hidden, sizes.vocabulary)]
+        x, weight, h, out_weight = (jnp.zeros(shape, jnp.float32) for shape in shapes)
+        fixed = weight.T + 0, out_weight, jnp.zeros((sizes.vocabulary, n)), x.T + 0
+
+        def step(_: jax.Array, carry: tuple) -> tuple:
+            x, weight, out_weight_across = carry
+            weight_across, out_weight, to_logits_across, x_across = fixed
+            h = x @ weight
+            to_h = (h @ out_weight) @ out_weight_across
+            return to_h @ weight_across, x_across @ to_h, to_logits_across @ h
+
+        self.program = jax.jit(lambda carry, count: jax.lax.fori_loop(0, count, step, carry))
+        self.carry = x, weight, out_weight.T + 0
+
+    def run(self, count: int) -> None:
+        self.carry = jax.block_until_ready(self.program(self.carry, count))
+
+
 class Stepwise:
     """A step at a time, each called from Python."""
+
+    def __init__(self, path: str) -> None:
+        self.problem = Problem(path)
+        self.batch, self.random = self.problem.sizes.batch, np.random.default_rng(5)
+        self.prepare()
+        self.facts = {"losses": [float(self.step(batch)) for batch in self.problem.first_batches]}
+
+    def prepare(self) -> None:
+        raise NotImplementedError
 
     def step(self, examples: np.ndarray) -> float:
         raise NotImplementedError
 
-    def draw(self) -> np.ndarray:
-        raise NotImplementedError
-
-    def train(self, count: int) -> None:
+    def run(self, count: int) -> None:
         for _ in range(count):
-            self.step(self.draw())
-
-    def replay(self, batches: np.ndarray) -> list[float]:
-        return [float(self.step(batch)) for batch in batches]
+            self.step(self.random.integers(0, EXAMPLES, self.batch))
 
 
 class FaninNotebook(Stepwise):
     """The lesson's loop: build the graph, forward, backward, update, cell by cell."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.contexts, self.targets = problem.contexts, problem.targets
-        self.parameters = [Value(array) for array in problem.start]
-        self.batch, self.random = problem.sizes.batch, np.random.default_rng(5)
-
-    def draw(self) -> np.ndarray:
-        return self.random.integers(0, EXAMPLES, self.batch)
+    def prepare(self) -> None:
+        self.contexts, self.targets = self.problem.contexts, self.problem.targets
+        self.parameters = [Value(array) for array in self.problem.start]
 
     def step(self, examples: np.ndarray) -> float:
         table, weight, bias, out_weight, out_bias = self.parameters
@@ -168,15 +183,12 @@ class NumpyByHand(Stepwise):
     """Forward and backward written out. The gradient of the table is a product with the one-hot
     contexts, which is faster than `np.add.at`."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.contexts = problem.contexts.astype(np.intp)
-        self.targets = problem.targets.astype(np.intp)
-        self.parameters = [array.copy() for array in problem.start]
-        self.batch, self.random = problem.sizes.batch, np.random.default_rng(5)
-        self.one_hot, self.rows = np.eye(VOCABULARY, dtype=np.float32), np.arange(self.batch)
-
-    def draw(self) -> np.ndarray:
-        return self.random.integers(0, EXAMPLES, self.batch)
+    def prepare(self) -> None:
+        self.contexts = self.problem.contexts.astype(np.intp)
+        self.targets = self.problem.targets.astype(np.intp)
+        self.parameters = [array.copy() for array in self.problem.start]
+        self.one_hot = np.eye(self.problem.sizes.vocabulary, dtype=np.float32)
+        self.rows = np.arange(self.batch)
 
     def step(self, examples: np.ndarray) -> float:
         table, weight, bias, out_weight, out_bias = self.parameters
@@ -206,18 +218,18 @@ class NumpyByHand(Stepwise):
         return loss
 
 
-def warm_up(contender: Contender) -> float:
-    """Run until everything is compiled and loaded; returns the seconds of a step, roughly."""
-    contender.train(3)
-    count = 1
-    while True:
-        began = time.process_time()
-        contender.train(count)
-        seconds = time.process_time() - began
-        if seconds > 0.05:
-            return seconds / count
-        count *= 2
+class LargeProduct:
+    """A float32 product of 1024, the yardstick: NumPy's or JAX's."""
 
+    size = 1024
 
-def largest_difference(losses: Sequence[float], others: Iterable[float]) -> float:
-    return max(abs(a - b) for a, b in zip(losses, others, strict=True))
+    def __init__(self, by: str) -> None:
+        a = np.random.default_rng(0).random((self.size, self.size), np.float32)
+        on_jax, product = jax.device_put(a), jax.jit(lambda x: x @ x)
+        self.product: Callable[[], object] = (
+            (lambda: a @ a) if by == "numpy" else (lambda: product(on_jax).block_until_ready())
+        )
+
+    def run(self, count: int) -> None:
+        for _ in range(count):
+            self.product()

@@ -1,9 +1,8 @@
-"""PyTorch as a contender of `step_time`: eager, and the whole step through `torch.compile`."""
+"""PyTorch as a contender of `step`: eager, and the whole step through `torch.compile`."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from benchmarks.step_contenders import Stepwise
 from benchmarks.step_problem import EXAMPLES, RATE, Problem
 
 
@@ -13,22 +12,27 @@ def _loss(parameters: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> t
     return F.cross_entropy(torch.addmm(out_bias, hidden, out_weight), y)
 
 
-class TorchEager(Stepwise):
+class TorchEager:
     """Leaf tensors, the gradients by autograd, the update in place under `no_grad`."""
 
     needs_grad = True
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, path: str, device: str = "cpu") -> None:
         torch.set_num_threads(1)
-        self.contexts = torch.from_numpy(problem.contexts.astype(np.int64))
-        self.targets = torch.from_numpy(problem.targets.astype(np.int64))
-        self.batch = problem.sizes.batch
+        problem = Problem(path)
+        self.device, self.batch = device, problem.sizes.batch
+        self.contexts = torch.from_numpy(problem.contexts.astype(np.int64)).to(device)
+        self.targets = torch.from_numpy(problem.targets.astype(np.int64)).to(device)
         self.parameters = [
-            torch.tensor(array, requires_grad=self.needs_grad) for array in problem.start
+            torch.tensor(array, requires_grad=self.needs_grad, device=device)
+            for array in problem.start
         ]
+        self.prepare()
+        batches = torch.from_numpy(problem.first_batches.astype(np.int64)).to(device)
+        self.facts = {"losses": [float(self.step(batch)) for batch in batches]}
 
-    def draw(self) -> torch.Tensor:
-        return torch.randint(0, EXAMPLES, (self.batch,))
+    def prepare(self) -> None:
+        pass
 
     def step(self, examples: torch.Tensor) -> torch.Tensor:
         loss = _loss(self.parameters, self.contexts[examples], self.targets[examples])
@@ -38,8 +42,11 @@ class TorchEager(Stepwise):
                 parameter.add_(gradient, alpha=-RATE)
         return loss.detach()
 
-    def replay(self, batches: np.ndarray) -> list[float]:
-        return [float(self.step(torch.from_numpy(b.astype(np.int64)))) for b in batches]
+    def run(self, count: int) -> None:
+        for _ in range(count):
+            self.step(torch.randint(0, EXAMPLES, (self.batch,), device=self.device))
+        if self.device != "cpu":
+            torch.cuda.synchronize()
 
 
 class TorchCompiled(TorchEager):
@@ -47,8 +54,7 @@ class TorchCompiled(TorchEager):
 
     needs_grad = False
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
+    def prepare(self) -> None:
         gradient_and_loss = torch.func.grad_and_value(_loss)
 
         def step(parameters, contexts, targets, examples):
