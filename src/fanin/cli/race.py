@@ -63,7 +63,7 @@ def race(
     ] = (),
     tune_lr: Annotated[bool, Parameter(group=_LANES, negative="")] = False,
     rates: Annotated[str | None, Parameter(group=_LANES, metavar="LR,LR…")] = None,
-    tuning_seeds: Annotated[int, WHOLE, Parameter(group=_LANES)] = 3,
+    tuning_seeds: Annotated[int | None, WHOLE, Parameter(group=_LANES, show_default="3")] = None,
     embedding: Annotated[int | None, WHOLE, Parameter(group=_NETWORK, show_default="10")] = None,
     block: Annotated[int, WHOLE, Parameter(group=_NETWORK)] = 3,
     hidden: Annotated[
@@ -286,14 +286,17 @@ def _seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def _tuning(wanted: bool, rates: str | None, seeds: int, axes: tuple[str, ...]) -> Any:
+def _tuning(wanted: bool, rates: str | None, seeds: int | None, axes: tuple[str, ...]) -> Any:
     from fanin.race import Tuning
     from fanin.race.plan import FIRST_TUNING_SEED
 
     if not wanted:
         if rates is not None:
             raise OptionError("--rates are for tuning; give --tune-lr too, or --axis lr=…")
+        if seeds is not None:
+            raise OptionError("--tuning-seeds are for tuning; give --tune-lr too")
         return None
+    seeds = 3 if seeds is None else seeds
     if any(axis.partition("=")[0] == "lr" for axis in axes):
         raise OptionError("--tune-lr chooses the rates of --axis lr=… anew; give one of the two")
     try:
