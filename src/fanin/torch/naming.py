@@ -4,11 +4,14 @@ import inspect
 from functools import lru_cache
 from pathlib import Path
 
+import jaxtyping
 import torch
 from torch import nn
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
+# Checks fanin's annotations, and so wraps its functions, where that is asked for.
+_CHECKER = str(Path(jaxtyping.__file__).parent)
 
 # What wrappers add to the names of what they wrap.
 _WRAPPED = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
@@ -76,7 +79,7 @@ def calling_line() -> str:
     """The file and line of the user's that called PyTorch: "model.py:31"; "" where none did."""
     frame = inspect.currentframe()
     # First come the diagnosis's own frames, which PyTorch called.
-    while frame is not None and _whose(frame.f_code.co_filename) != "torch":
+    while frame is not None and _whose(frame.f_code.co_filename) in ("fanin", "made"):
         frame = frame.f_back
     while frame is not None and _whose(frame.f_code.co_filename) in ("torch", "made"):
         frame = frame.f_back
@@ -87,9 +90,9 @@ def calling_line() -> str:
 
 @lru_cache(maxsize=1024)
 def _whose(file: str) -> str:
-    """Whose code a file has; what lies in no file was made by PyTorch."""
+    """Whose code a file has; "made" by PyTorch or by a checker of types, where it is none's."""
     if file.startswith(_TORCH):
         return "torch"
-    if file.startswith("<"):
+    if file.startswith(("<", _CHECKER)):
         return "made"
     return "fanin" if file.startswith(_HERE) else "the user's"
