@@ -1,7 +1,7 @@
 """How often the diagnosis cries wolf: starts that are known to be good, over many seeds.
 
 A cell is a start, an activation and a depth; each has seeds of its own. Any verdict other than good
-is an alarm. `python -m benchmarks.false_alarms` diagnoses 400 seeds of every cell (some ten minutes
+is an alarm. `python -m benchmarks.false_alarms` diagnoses 400 seeds of every cell (eleven minutes
 on one core) and gives the rate with its 95 % interval of Clopper and Pearson 1934.
 """
 

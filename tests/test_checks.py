@@ -36,6 +36,11 @@ def started(start, network=NETWORK, seed=0):
     return dict(find_start(start)(network, jax.random.key(seed)))
 
 
+def spoilt(name, factor):
+    parameters = started("fanin")
+    return {**parameters, name: factor * parameters[name]}
+
+
 def with_layer(recording, name, **fields):
     layers = (replace(each, **fields) if each.name == name else each for each in recording.layers)
     return replace(recording, layers=tuple(layers))
@@ -206,9 +211,102 @@ def test_small_updates_behind_an_output_layer_next_to_zero_are_no_fault(recordin
 def test_large_first_updates_are_told(recording):
     layer = recording.layer("hidden.0")
     own = tuple(replace(each, update_to_data=1.0) for each in layer.parameters)
-    check = judge(with_layer(recording, "hidden.0", parameters=own), KNOWN).check("updates")
-    assert (check.verdict, check.layers) == ("bad", ("hidden.0",))
+    large = with_layer(recording, "hidden.0", parameters=own)
+    check = judge(large, KNOWN).check("updates")
+    # Of weights as they should be it is the gradient that is large, or the rate.
+    assert (check.verdict, check.layers) == ("bad", ())
+    assert "changes hidden.0 by 10 of its size" in check.text
     assert "learning rate 0.1" in check.text
+    check = judge(with_layer(large, "hidden.0", gain=0.01), KNOWN).check("updates")
+    assert (check.verdict, check.layers) == ("bad", ("hidden.0",))
+
+
+def test_weights_so_large_that_a_step_hardly_changes_them_are_made_smaller(data):
+    # A normalisation after the sum takes the scale of a branch away, and not the update's.
+    network = CharacterMLP(27, hidden=(60,) * 12, normalisation="layer", residual=True)
+    parameters = {
+        name: array * (10.0 if name.endswith("weight") and name.startswith("hidden.") else 1.0)
+        for name, array in started("fan-in:output=0.1", network).items()
+    }
+    report = diagnose(network, parameters, *data)
+    check = report.check("updates")
+    assert check.verdict == "suspect"
+    assert check.layers
+    assert {made.layer for made in report.prescriptions} >= set(check.layers)
+    assert "in one of 11 branches, a gain of" in report.prescriptions[-1].reason
+    assert report.fix_().verdict == "good"
+
+
+def test_large_updates_are_not_laid_to_the_victims_of_a_wide_layer(data):
+    report = diagnose(NETWORK, spoilt("output.weight", 300.0), *data)
+    assert {check.name for check in report.checks if check.verdict != "good"} >= {"first step"}
+    assert report.check("updates").verdict != "good"
+    assert {name for check in report.checks for name in check.layers} == {"output"}
+
+
+def test_a_first_step_that_goes_too_far_by_biases_names_and_mends_them(data):
+    network = CharacterMLP(27, hidden=(96,) * 4, activation="relu")
+    parameters = started("fanin", network)
+    parameters["hidden.1.bias"] = parameters["hidden.1.bias"] + 10.0
+    report = diagnose(network, parameters, *data)
+    check = report.check("first step")
+    assert (check.verdict, check.layers) == ("suspect", ("hidden.1",))
+    assert "Mend the scales of hidden.1, or take a rate" in check.text
+    assert [made.parameter for made in report.prescriptions] == ["hidden.1.bias"]
+    assert report.fix_().verdict == "good"
+
+
+def test_only_what_runs_away_by_itself_is_said_to(data):
+    # relu keeps its scale: a weight of five times its size is the fault, and no slope.
+    network = CharacterMLP(27, hidden=(40,) * 4, activation="relu")
+    parameters = {
+        name: array * (3.0 if name.startswith("hidden") else 1.0)
+        for name, array in started("fanin", network).items()
+    }
+    check = diagnose(network, parameters, *data).check("gradients")
+    assert check.verdict == "bad"
+    assert "slope" not in check.text
+    parameters = {**started("fanin", RUNAWAY)}
+    parameters["hidden.5.weight"] = 100.0 * parameters["hidden.5.weight"]
+    check = diagnose(RUNAWAY, parameters, *data).check("gradients")
+    assert (check.verdict, check.layers) == ("bad", ("hidden.5",))
+    assert "slope" not in check.text
+
+
+def test_a_residual_stream_that_doubles_at_each_sum_is_its_branches_doing(data):
+    network = CharacterMLP(27, hidden=(60,) * 12, activation="relu", residual=True)
+    branches = tuple(f"hidden.{place}" for place in range(1, 12))
+    report = diagnose(network, started("kaiming-normal", network), *data)
+    assert set(report.check("loss").layers) == {"hidden.0", *branches}
+    after = report.fix_()
+    assert after.verdict == "good"
+    growth = [
+        after.recording.layer(name).preactivation.second_moment
+        for name in ("hidden.1.sum", "hidden.11.sum")
+    ]
+    assert growth[1] < 3 * growth[0]
+
+
+def test_wide_gains_of_a_normalisation_are_what_is_scaled_after_one(data):
+    network = replace(NETWORK, normalisation="layer")
+    parameters = started("fanin", network)
+    gain = "hidden.1.normalisation.gain"
+    parameters[gain] = 8.0 * parameters[gain]
+    report = diagnose(network, parameters, *data)
+    assert report.check("saturation").layers == ("hidden.1",)
+    for data_driven in (False, True):
+        (made,) = report.prescribed(data_driven=data_driven)
+        assert (made.parameter, made.number) == (gain, 0.125)
+    assert report.fix_().verdict == "good"
+
+
+def test_saturation_says_at_which_end(data):
+    parameters = started("fanin")
+    parameters["hidden.1.bias"] = parameters["hidden.1.bias"] - 10.0
+    text = diagnose(NETWORK, parameters, *data).check("saturation").text
+    assert "(entries of example × unit, at the lower end)" in text
+    text = diagnose(NETWORK, spoilt("hidden.1.weight", 5.0), *data).check("saturation").text
+    assert "at both ends" in text
 
 
 def test_a_first_step_that_promises_more_than_the_whole_loss_goes_too_far(data):

@@ -28,7 +28,12 @@ def by_measurement(report: "Report", measure: Measure) -> tuple["Prescription", 
     scaled for what it adds to them. A parameter that several layers share is scaled once, for the
     first of them.
     """
-    made = [each for each in report.prescriptions if each.action != "scale"]
+    layers = {layer.name: layer for layer in report.recording.layers}
+    made = [
+        each
+        for each in report.prescriptions
+        if each.action != "scale" or layers[each.layer].normalisation is not None
+    ]
     scaled = {each.parameter for each in made if each.action == "draw" and not each.units}
     for layer in _named(report):
         weight = own_name(layer, layer.weight)

@@ -163,11 +163,14 @@ class Case:
         """How much of its own a layer adds to ln of the second moment: 0 where it keeps to 1.
 
         For weights, what they made of their input beyond what the activation before asks for; for
-        an embedding, its own ln second moment.
+        an embedding, its own ln second moment; for the end of a residual branch, what it made the
+        stream grow beyond its part.
         """
         after = layer.preactivation and layer.preactivation.second_moment
         if not after:
             return 0.0
+        if layer.branches and (added := self.added(layer)) is not None:
+            return added - math.log1p(0.5 / layer.branches)
         if layer.kind == "embedding":
             return math.log(after)
         before = self.read(layer)
@@ -177,6 +180,15 @@ class Case:
         if not given or not wanted or layer.kind in ("sum", "activation", "normalisation"):
             return 0.0
         return math.log(after / (given * wanted**2))
+
+    def added(self, layer: Layer) -> Number:
+        """ln of what the sum that reads a layer has, over what it had without it."""
+        sums = [each for each in self.readers(layer.name) if each.kind == "sum"]
+        own = layer.activation and layer.activation.second_moment
+        whole = sums and sums[0].preactivation and sums[0].preactivation.second_moment
+        if not own or not whole:
+            return None
+        return math.log1p(own / max(whole - own, 1e-30 * whole, 1e-300))
 
     @cached_property
     def collapsed(self) -> Layer | None:

@@ -62,7 +62,9 @@ _ORDER: tuple[Action, ...] = ("scale", "shuffle", "draw", "zero")
 
 def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
-    if layer.weight is None or layer.normalisation is not None:
+    if layer.normalisation is not None:
+        return _normalised_gain(layer, check)
+    if layer.weight is None:
         return []
     if layer.kind == "embedding":
         size = layer.activation and layer.activation.second_moment
@@ -77,13 +79,27 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         wanted /= math.sqrt(2 * layer.branches)
     std = wanted / math.sqrt(layer.fan_in)
     before = layer.nonlinearity_before
+    place = "after " + before if before else "on its input"
+    if layer.branches:
+        place += f", in one of {layer.branches} branches,"
     reason = {
         True: f"near-uniform logits take an output gain of {OUTPUT_GAIN}; it is {layer.gain:.3g}",
-        False: f"{'after ' + before if before else 'on its input'} a gain of {wanted:.4g} keeps "
-        f"second moments; it is {layer.gain:.3g}",
+        False: f"{place} a gain of {wanted:.4g} keeps second moments; it is {layer.gain:.3g}",
     }[layer.role == "output"]
     target = f"to a standard deviation of {std:.4g} = {wanted:.4g}/√{layer.fan_in}"
     return _scaled(layer, wanted / layer.gain, target, reason, check)
+
+
+def _normalised_gain(layer: Layer, check: str) -> list[Prescription]:
+    """After a normalisation its gains make the scale, and no weight before it."""
+    gain = next((own for own in layer.parameters if own.role == "normalisation gain"), None)
+    power = gain and gain.data.second_moment
+    if gain is None or not power or power <= (1.0 + WORTH) ** 2:
+        return []
+    size = math.sqrt(power)
+    reason = f"{layer.normalisation} normalisation gives 1, times gains of the size {size:.3g}"
+    target = "to a root mean square of 1"
+    return [scale_prescription(gain.name, layer, 1.0 / size, target, reason, (check,))]
 
 
 def scale_prescription(
@@ -136,6 +152,11 @@ def _scales(case: Case, check: Check) -> list[Prescription]:
     layers = [case.layers[name] for name in check.layers]
     scales = [made for layer in layers for made in scale_of(case, layer, check.name)]
     return scales + [made for layer in layers for made in _large_bias(case, layer, check.name)]
+
+
+def _narrower(case: Case, check: Check) -> list[Prescription]:
+    """The scales of layers that are too wide: none is made wider."""
+    return [made for made in _scales(case, check) if made.number is None or made.number < 1.0]
 
 
 def _large_bias(case: Case, layer: Layer, check: str) -> list[Prescription]:
@@ -270,4 +291,6 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "dead units": _dead,
     "symmetry": _symmetry,
     "streams": _streams,
+    "updates": _scales,
+    "first step": _narrower,
 }

@@ -325,6 +325,8 @@ SCALE_CHECKS = (
     "stream",
     "gradients",
     "examples",
+    "updates",
+    "first step",
 )
 """The checks that ask for other scales."""
 

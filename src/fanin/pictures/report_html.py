@@ -31,7 +31,11 @@ _PAGE = """<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" \
 content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
-<style>body {{ margin: 0 }} @media print {{ :root {{ color-scheme: only light }} }}</style>
+<style>
+body {{ margin: 0 }}
+@page {{ margin: 14mm }}
+@media print {{ :root {{ color-scheme: only light }} }}
+</style>
 </head>
 <body>
 {body}

@@ -7,7 +7,7 @@ from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
-from fanin.theory import TheoryError
+from fanin.theory import TheoryError, forward_gain
 from fanin.theory import slope as theoretical_slope
 
 # In the place of the logarithm of a ratio to zero.
@@ -42,7 +42,7 @@ def gradients(case: Case) -> Check | None:
             if product < 1
             else " The first layers are thrown about"
         )
-        text += f" while the last ones learn.{_why(case, between)}"
+        text += f" while the last ones learn.{_why(case, between, at_fault)}"
     return Check(
         name="gradients",
         verdict=verdict,
@@ -184,8 +184,10 @@ def _predicted_product(case: Case, between: list[Layer]) -> float | None:
     return product
 
 
-def _why(case: Case, between: list[Layer]) -> str:
-    """What theory says of moments that run away by themselves."""
+def _why(case: Case, between: list[Layer], at_fault: tuple[str, ...]) -> str:
+    """What theory says of moments that run away by themselves, where no layer alone is at fault."""
+    if len(at_fault) < 2:
+        return ""
     names = {layer.nonlinearity for layer in between if layer.normalisation is None}
     if len(names) != 1 or (name := names.pop()) not in case.nonlinearities or name is None:
         return ""
@@ -195,10 +197,13 @@ def _why(case: Case, between: list[Layer]) -> str:
     variance = sorted(gains)[len(gains) // 2] ** 2
     q = next((e.preactivation.second_moment for e in between if e.preactivation), None)
     try:
-        slope = theoretical_slope(case.nonlinearities[name], variance, q or 1.0)
+        known = case.nonlinearities[name]
+        slope = theoretical_slope(known, variance, q or 1.0)
+        # With relu or tanh it is above 1 for too large a gain alone.
+        at_best = theoretical_slope(known, forward_gain(known) ** 2, 1.0)
     except TheoryError:
         return ""
-    if slope <= 1.001:
+    if min(slope, at_best) <= 1.001:
         return ""
     return (
         f" With {name} the second moment's own map has the slope {slope:.4g} here: above 1, so "

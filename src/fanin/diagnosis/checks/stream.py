@@ -1,10 +1,7 @@
 """How a residual stream grows over the depth."""
 
-import math
-
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import blame
-from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
 
 
@@ -29,7 +26,7 @@ def stream(case: Case) -> Check | None:
         branches = [
             layer for layer in case.layers.values() if layer.branches and layer.weight is not None
         ]
-        shares = {layer.name: _added(case, layer) for layer in branches}
+        shares = {layer.name: case.added(layer) or 0.0 for layer in branches}
         at_fault = case.in_order(blame({name: s for name, s in shares.items() if s > 0.0}))
     return Check(
         name="stream",
@@ -42,14 +39,3 @@ def stream(case: Case) -> Check | None:
         text=text,
         source="Radford et al. 2019, GPT-2, section 2.3: 1/√N on what N residual layers add",
     )
-
-
-def _added(case: Case, layer: Layer) -> float:
-    """ln of what a branch adds over what the stream has, if it is more."""
-    added = layer.activation and layer.activation.second_moment
-    sums = [each for each in case.readers(layer.name) if each.kind == "sum"]
-    at_sum = sums[0].preactivation if sums else None
-    whole = at_sum and at_sum.second_moment
-    if not added or not whole:
-        return 0.0
-    return math.log1p(added / max(whole - added, 1e-30 * whole, 1e-300))

@@ -70,7 +70,9 @@ def _rows(layer: Layer) -> int:
 def _sentence(layer: Layer) -> str:
     what = "symbols" if layer.kind == "embedding" else "units"
     count, groups = sum(map(len, layer.copies)), len(layer.copies)
-    named = ", ".join(" = ".join(map(str, group[:6])) for group in layer.copies[:3])
+    named = ", ".join(
+        " = ".join([*map(str, group[:6]), *["…"] * (len(group) > 6)]) for group in layer.copies[:3]
+    )
     text = (
         f"{layer.name}: {count} {what} in {groups} group{'s' * (groups > 1)} have the same weights"
     )

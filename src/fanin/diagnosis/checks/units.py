@@ -29,7 +29,7 @@ def saturation(case: Case) -> Check | None:
     if bad:
         text = (
             f"{shares[worst_layer]:.1%} of the outputs of {worst_layer} are saturated (entries of "
-            f"example × unit, at both ends) and pass next to no gradient"
+            f"example × unit, {_which_ends(case.layers[worst_layer])}) and pass next to no gradient"
             f"{_others(case, bad, worst_layer)}."
         )
     return Check(
@@ -98,6 +98,14 @@ def _share(case: Case, layer: Layer) -> float:
     if low is not None and known is not None and known.values(np.array([low - 1.0]))[0] == 0.0:
         return layer.saturation.high_share
     return layer.saturation.share
+
+
+def _which_ends(layer: Layer) -> str:
+    assert layer.saturation is not None
+    low, high = layer.saturation.low_share, layer.saturation.high_share
+    if min(low, high) > 0.05 * (low + high):
+        return "at both ends"
+    return "at the upper end" if high > low else "at the lower end"
 
 
 def causes_of_width(case: Case, layer: Layer) -> list[str]:

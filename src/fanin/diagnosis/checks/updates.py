@@ -3,6 +3,8 @@
 import math
 
 from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.blame import OWN_FAULT, blame
+from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
 
 LEAST_OUTPUT_GAIN = 0.01
@@ -28,10 +30,8 @@ def updates(case: Case) -> Check | None:
         return None
     verdicts: dict[str, Verdict] = {name: limit.verdict(share) for name, share in shares.items()}
     verdict = worst(verdicts.values())
-    # A small update is a symptom: what makes the gradient small is elsewhere, or it is the rate.
-    blamed = [
-        name for name, share in shares.items() if limit.high is not None and share > limit.high
-    ]
+    # Mostly a symptom: what makes the gradient small or large is elsewhere, or it is the rate.
+    blamed = [name for name, share in shares.items() if _own_doing(case, case.layers[name], share)]
     told = max(shares, key=shares.__getitem__)
     if verdict != "good" and verdicts[told] != verdict:
         told = min(shares, key=shares.__getitem__)
@@ -75,14 +75,16 @@ def first_step(case: Case) -> Check | None:
         return None
     limit, value = case.thresholds.first_step, rate * sum(powers) / loss
     verdict = limit.verdict(value)
+    at_fault = () if verdict == "good" else _too_wide(case)
     text = (
         f"At the learning rate {rate:g} the gradient promises to lower the loss by {value:.2g} of "
         "itself in the first step."
     )
     if verdict != "good":
+        wide = f" of {case.listed(at_fault)}" if at_fault else ""
         text += (
-            " No loss can fall by more than the whole: the step goes too far. Mend the scales, or "
-            f"take a rate below {0.1 * rate / value:.1g}."
+            " No loss can fall by more than the whole: the step goes too far. Mend the scales"
+            f"{wide}, or take a rate below {0.1 * rate / value:.1g}."
         )
     return Check(
         name="first step",
@@ -91,10 +93,39 @@ def first_step(case: Case) -> Check | None:
         expected=None,
         low=None,
         high=limit.high,
-        layers=(),
+        layers=at_fault,
         text=text,
         source="to first order a step along the gradient lowers the loss by rate × |gradient|²",
     )
+
+
+def _own_doing(case: Case, layer: Layer, share: float) -> bool:
+    """Whether weights are so small that their updates are large beside them, or so large that
+    these are small."""
+    limit, gains = case.thresholds.update, case.thresholds.gain_ratio
+    ratio = layer.gain if layer.kind == "embedding" else case.gain_ratio(layer)
+    if ratio is None or limit.verdict(share) == "good":
+        return False
+    if limit.high is not None and share > limit.high:
+        return gains.low is not None and ratio < gains.low
+    return gains.high is not None and ratio > gains.high
+
+
+def _too_wide(case: Case) -> tuple[str, ...]:
+    """The layers that are too wide on their own account, where there are such.
+
+    Of a plain stack alone; elsewhere sums and normalisations have a say in every scale.
+    """
+    if not case.plain:
+        return ()
+    shares = {
+        layer.name: share
+        for layer in case.layers.values()
+        if not case.absorbed(layer) and (share := case.excess(layer)) > 0.0
+    }
+    if max(shares.values(), default=0.0) < OWN_FAULT:
+        return ()
+    return case.in_order(blame(shares))
 
 
 def _made_up(case: Case) -> float:
