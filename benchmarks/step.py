@@ -36,9 +36,7 @@ def measure(setting: Setting) -> str:
     parts = [f"A float32 matrix product of 1024 runs at {peak / 1e9:.0f} GFLOP/s on one core."]
     every = QUICK if setting.quick else SIZES
     with tempfile.TemporaryDirectory() as folder:
-        for sizes, path in zip(
-            every, problem_files(every, Path(folder), setting.one), strict=True
-        ):
+        for sizes, path in zip(every, problem_files(every, Path(folder), setting.one), strict=True):
             parts.append(of_sizes(setting, sizes, path, peak))
     return "\n\n".join(parts)
 

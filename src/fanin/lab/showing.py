@@ -37,7 +37,8 @@ def show_output_histograms(
 ) -> None:
     """Histograms of several layers' outputs, of one height, so that they can be compared."""
     series = [output_histogram(each) for each in outputs]
-    highest = max(float(np.frombuffer(one["y"], np.float32).max()) for two in series for one in two)
+    bars_of_all = (np.frombuffer(one.get("y", b""), np.float32) for two in series for one in two)
+    highest = max(float(heights.max(initial=0)) for heights in bars_of_all)
     for chart, shown in zip(charts, series, strict=True):
         with chart.hold_sync():
             chart.y = {**chart.y, "high": 1.05 * highest}
