@@ -185,7 +185,8 @@ class Case:
         """ln of what the sum that reads a layer has, over what it had without it."""
         sums = [each for each in self.readers(layer.name) if each.kind == "sum"]
         own = layer.activation and layer.activation.second_moment
-        whole = sums and sums[0].preactivation and sums[0].preactivation.second_moment
+        stream = sums[0].preactivation if sums else None
+        whole = stream and stream.second_moment
         if not own or not whole:
             return None
         return math.log1p(own / max(whole - own, 1e-30 * whole, 1e-300))
