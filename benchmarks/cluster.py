@@ -21,12 +21,16 @@ from pathlib import Path
 import msgspec
 from benchmarks.lost_processes import free_port, write_between
 
-from fanin.race import Processes
+from fanin.networks import CharacterMLP
+from fanin.race import Lane, Processes
 from fanin.race.events import Chunk, Later
 from fanin.race.joining import raise_most_files
+from fanin.race.lanes import state_bytes
 from fanin.race.links import Link
 from fanin.race.machine import this_machine
 from fanin.race.record import Record
+from fanin.starts import find_start
+from fanin.training import TrainingOptions
 
 RUNS = 8  # of each process
 STEPS, EVERY = 20_000, 1_000
@@ -111,6 +115,27 @@ def gather(hosts: int) -> tuple[float, int]:
     return statistics.median(taken), len(message)
 
 
+def computed(step: float, gathers: dict[int, float]) -> list[str]:
+    """The table of what more hosts would gain, each of eight cores with a run on each.
+
+    From the seconds of a step of a run and of a gather, and a network of 1 Gbit/s.
+    """
+    network = CharacterMLP(27)
+    size = state_bytes(Lane("", network, find_start("fanin"), TrainingOptions()))
+    lines = [
+        "| hosts | runs | share of the time that is training, stretches of 1,000 | of 10,000 "
+        "| all states over 1 Gbit/s |",
+        "|---|---|---|---|---|",
+    ]
+    for hosts, seconds in gathers.items():
+        shares = [steps * step / (steps * step + seconds) for steps in (1_000, 10_000)]
+        states = 8 * hosts * RUNS * size / 1e9
+        lines.append(
+            f"| {hosts:,} | {hosts * RUNS:,} | {shares[0]:.0%} | {shares[1]:.0%} | {states:.2g} s |"
+        )
+    return lines
+
+
 def be_hosts(count: int, port: int) -> None:
     """The other ends: so many processes of which each has one thing to say."""
     raise_most_files()
@@ -148,10 +173,13 @@ def main() -> None:
         "| other processes | process 0's end of a gather | a line each of |",
         "|---|---|---|",
     ]
+    gathers: dict[int, float] = {}
     for hosts in HOSTS:
-        seconds, size = gather(hosts)
+        gathers[hosts], size = gather(hosts)
+        seconds = gathers[hosts]
         lines.append(f"| {hosts:,} | {1e3 * seconds:.2f} ms | {size} bytes |")
         print(lines[-1], file=sys.stderr, flush=True)
+    lines += ["", *computed(alone / 1e6, gathers)]
     lines += ["", f"Made on: {machine.cpu}, {machine.cores} cores."]
     print("\n".join(lines))
     if "--write" in sys.argv:
