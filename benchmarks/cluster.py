@@ -123,8 +123,10 @@ def computed(step: float, gathers: dict[int, float]) -> list[str]:
     network = CharacterMLP(27)
     size = state_bytes(Lane("", network, find_start("fanin"), TrainingOptions()))
     lines = [
-        "| hosts | runs | share of the time that is training, stretches of 1,000 | of 10,000 "
-        "| all states over 1 Gbit/s |",
+        (
+            "| hosts | runs | share of the time that is training, stretches of 1,000 | of 10,000 "
+            "| all states over 1 Gbit/s |"
+        ),
         "|---|---|---|---|---|",
     ]
     for hosts, seconds in gathers.items():
