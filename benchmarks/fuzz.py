@@ -16,6 +16,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ CONTENTS = st.one_of(
     _TEXT,
     st.builds(lambda text, cut: text[: cut % (len(text) + 1)], _TEXT, st.integers(0, 500)),
     st.builds(lambda text, end: text + end, _TEXT, st.binary(max_size=4)),
-    st.builds(lambda lines: "\n".join(lines).encode("utf-16"), _LINES),
+    st.builds(lambda lines: "\n".join(lines).encode("utf-16", "surrogatepass"), _LINES),
 )
 FROM_PYTHON = st.lists(st.one_of(_WORD, st.text(_LONE, max_size=2)), max_size=8)
 
@@ -272,8 +273,17 @@ _SPEC = st.one_of(
 )
 
 
-def properties(folder: Path) -> dict[str, tuple[int, Callable[..., None]]]:
-    """What is drawn and checked, by name; how many inputs one drawing makes."""
+@dataclass(frozen=True)
+class Property:
+    """What is drawn, how it is checked, and how many inputs one drawing makes."""
+
+    inputs: int
+    check: Callable[..., None]
+    strategies: tuple[st.SearchStrategy[Any], ...]
+
+
+def properties(folder: Path) -> dict[str, "Property"]:
+    """What is drawn and checked, by name."""
     files = Files(folder)
     which = st.integers(0, len(files.wholes) - 1)
 
@@ -297,31 +307,25 @@ def properties(folder: Path) -> dict[str, tuple[int, Callable[..., None]]]:
         for reader in (0, 1):
             files.read(reader, hostile(header, body))
 
+    number = st.integers(0, 2**32)
+    settled = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=3))
     return {
-        "words": (1, given(CONTENTS)(check_words)),
-        "words from Python": (1, given(FROM_PYTHON)(check_words)),
-        "mutants": (MUTANTS, given(which, st.integers(0, 2**32))(mutants)),
-        "lying descriptions": (MUTANTS, given(st.integers(0, 2**32))(described)),
-        "made-up descriptions": (1, given(_HEADERS)(lying)),
-        "made-up headers": (1, given(_HEADERS, st.binary(max_size=20))(headers)),
-        "command lines": (1, given(_command_lines())(check_line)),
-        "settings": (
-            3,
-            given(
-                st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=3)),
-                st.sampled_from(_SETTINGS),
-                _SPEC,
-            )(check_settings),
-        ),
+        "words": Property(1, check_words, (CONTENTS,)),
+        "words from Python": Property(1, check_words, (FROM_PYTHON,)),
+        "mutants": Property(MUTANTS, mutants, (which, number)),
+        "lying descriptions": Property(MUTANTS, described, (number,)),
+        "made-up descriptions": Property(1, lying, (_HEADERS,)),
+        "made-up headers": Property(1, headers, (_HEADERS, st.binary(max_size=20))),
+        "command lines": Property(1, check_line, (_command_lines(),)),
+        "settings": Property(3, check_settings, (settled, st.sampled_from(_SETTINGS), _SPEC)),
     }
 
 
-def run(checked: tuple[int, Callable[..., None]], inputs: int, first: int) -> int:
+def run(checked: Property, inputs: int, first: int) -> int:
     """Draws so many inputs of a property, in pieces; the number that was tried."""
-    each, check = checked
     tried = 0
     for piece in range(first, 10**9):
-        left = -(-(inputs - tried) // each)
+        left = -(-(inputs - tried) // checked.inputs)
         if left <= 0:
             break
         drawn = min(PIECE, left)
@@ -333,8 +337,8 @@ def run(checked: tuple[int, Callable[..., None]], inputs: int, first: int) -> in
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
         )
-        quiet(seed(piece)(check))()
-        tried += drawn * each
+        quiet(seed(piece)(given(*checked.strategies)(checked.check)))()
+        tried += drawn * checked.inputs
     return tried
 
 
