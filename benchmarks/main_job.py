@@ -1,52 +1,97 @@
-"""The time of the main job: `fanin train` at its defaults, from the command to the file it writes.
+"""The time of the main job, `fanin train`, from the command to the file it writes; one core.
 
-`python -m benchmarks.main_job` runs it on one core, first with an empty folder of compiled programs
-and then with what that run left there, in several rounds. `steps` are the 200,000 steps with the
-dev losses between them, and in the first row what they compile.
+`cold` begins with an empty cache folder, `warm` uses the compiled programs that this left there,
+and with the switch nothing is kept. `first losses` is when the first batches and the dev set have
+their losses, from the start of the interpreter on.
 """
 
-import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.one_core import keep_to_one_core
+from benchmarks.command import Ran, run
+from benchmarks.setting import Setting, duration, megabytes, table
+
+STEPS, ROUNDS = 200_000, 3
+WAYS = {"cold": {}, "warm": {}, "switched off": {"JAX_ENABLE_COMPILATION_CACHE": "false"}}
+FIRST_LOSSES = """
+import os
+from fanin.program_cache import keep_programs
+keep_programs()
+from fanin.trainer import prepare
+def look(progress):
+    if progress.step and progress.dev_loss is not None:
+        os._exit(0)
+prepare().train(look)
+"""
 
 
-def run(folder: Path, steps: int) -> tuple[float, float]:
-    """Seconds of the whole command, and of the steps in it."""
-    command = [sys.executable, "-m", "fanin", "train", "--quiet", "--json"]
-    options = ["--steps", str(steps), "--out", str(folder / "model.safetensors")]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [*command, *options], check=True, capture_output=True, text=True, env=environment
-    )
-    seconds = time.perf_counter() - begin
-    return seconds, steps / json.loads(done.stdout)["steps_per_second"]
+def measure(setting: Setting) -> str:
+    steps = 40 if setting.quick else STEPS
+    kinds: dict[str, list[str]] = {
+        "first losses": ["-c", FIRST_LOSSES],
+        "whole command, 1 step": ["-m", "fanin", "train", "--steps", "1"],
+        f"whole command, {steps:,} steps": ["-m", "fanin", "train", "--steps", str(steps)],
+    }
+    last = list(kinds)[-1]
+    found: dict[str, dict[str, list[Ran]]] = {way: {kind: [] for kind in kinds} for way in WAYS}
+    others: dict[str, list[Ran]] = {}
+    for _ in range(1 if setting.quick else ROUNDS):
+        with tempfile.TemporaryDirectory() as text:
+            for number, (kind, program) in enumerate(kinds.items()):
+                folder = Path(text) / str(number)
+                folder.mkdir()
+                for way, switch in WAYS.items():
+                    command = [sys.executable, *program]
+                    if "-m" in program:
+                        model = str(folder / "model.safetensors")
+                        command += ["--json", "--quiet", "--out", model]
+                    environment = {"XDG_CACHE_HOME": str(folder), **switch}
+                    found[way][kind].append(run(command, setting.one, environment))
+            if not setting.quick:
+                _run_others(setting, folder, others)
+    rows = [
+        [
+            way,
+            *(_median(of_way[kind], lambda ran: ran.seconds) for kind in kinds),
+            _median(of_way[last], lambda ran: _training(ran.output)),
+            megabytes(max(ran.peak for ran in of_way[last])),
+        ]
+        for way, of_way in found.items()
+    ]
+    parts = [table(["`fanin train`", *kinds, "of which training", "peak memory"], rows)]
+    if others:
+        rows = [
+            [
+                f"`{name}`",
+                _median(ran, lambda one: one.seconds),
+                megabytes(max(r.peak for r in ran)),
+            ]
+            for name, ran in others.items()
+        ]
+        parts.append(table(["other commands, warm", "whole command", "peak memory"], rows))
+    return "\n\n".join(parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200_000)
-    given = parser.parse_args()
-    print(f"core {keep_to_one_core()}, {given.steps:,} steps, medians of {given.rounds} rounds")
-    found: dict[str, list[tuple[float, float]]] = {"nothing compiled yet": [], "once more": []}
-    for _ in range(given.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            for times in found.values():
-                times.append(run(Path(folder), given.steps))
-    print("| | whole command, s | its steps, s |\n|---|---|---|")
-    for name, times in found.items():
-        whole, steps = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"| {name} | {whole:.1f} | {steps:.1f} |")
+def _run_others(setting: Setting, folder: Path, found: dict[str, list[Ran]]) -> None:
+    """Each twice, of which the second, warm, counts."""
+    model = str(folder / "model.safetensors")
+    race = "race --start fanin --start normal --seeds 8 --steps 500"
+    for name in ("sample names.safetensors -n 10000", "diagnose", race):
+        words = name.replace("names.safetensors", model).split()
+        command = [sys.executable, "-m", "fanin", *words, "--json"]
+        for _ in range(2):
+            ran = run(command, setting.one, {"XDG_CACHE_HOME": str(folder)})
+        found.setdefault(f"fanin {name}", []).append(ran)
 
 
-if __name__ == "__main__":
-    main()
+def _median(ran: list[Ran], number: Callable[[Ran], float]) -> str:
+    return duration(statistics.median(map(number, ran)))
+
+
+def _training(output: str) -> float:
+    report = json.loads(output)
+    return report["steps"] / report["steps_per_second"]

@@ -1,6 +1,5 @@
 """What every section of the benchmarks is told: where it runs, how long, and how tables look."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,9 +55,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def figure(number: float, digits: int = 3) -> str:
     """So many digits that count, and no more of a number than its whole."""
-    if number == 0:
-        return "0"
-    return f"{number:,.{max(0, digits - 1 - math.floor(math.log10(abs(number))))}f}"
+    exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])
+    return f"{number:,.{max(0, digits - 1 - exponent)}f}"
 
 
 def duration(seconds: float) -> str:

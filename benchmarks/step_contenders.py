@@ -121,8 +121,8 @@ class ProductsAlone:
     def __init__(self, path: str) -> None:
         sizes = Problem(path).sizes
         n, fan_in, hidden = sizes.batch, sizes.block * sizes.embedding, sizes.hidden
-        shapes = [(n, fan_in), (fan_in, hidden), (n, hidden), (hidden, sizes.vocabulary)]
-        x, weight, h, out_weight = (jnp.zeros(shape, jnp.float32) for shape in shapes)
+        shapes = (n, fan_in), (fan_in, hidden), (hidden, sizes.vocabulary)
+        x, weight, out_weight = (jnp.zeros(shape, jnp.float32) for shape in shapes)
         fixed = weight.T + 0, out_weight, jnp.zeros((sizes.vocabulary, n)), x.T + 0
 
         def step(_: jax.Array, carry: tuple) -> tuple:

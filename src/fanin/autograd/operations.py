@@ -98,7 +98,7 @@ def power(x: Numbers, exponent: int | float) -> WithPullback:
 
 lay_out = jax.lax.optimization_barrier
 """Makes a transpose an array of its own: XLA's products on a CPU are an eighth faster on a small
-operand laid out in their order than on one read across its rows (`benchmarks/step_time.py`)."""
+operand laid out in their order than on one read across its rows (`benchmarks/step.py`)."""
 
 
 @Value.operation(prepare=_as_operands)
