@@ -184,8 +184,10 @@ def serve() -> None:
     tell(facts=getattr(work, "facts", {}), first=first)
     count = 0
     for order in orders:
-        count = count or _filling(work, chunk, order["seconds"])
-        wall, cpu = _timed(work, count)
+        if count:
+            wall, cpu = _timed(work, count)
+        else:
+            count, (wall, cpu) = _fill(work, chunk, order["seconds"])
         tell(wall=wall / count, cpu=cpu / count, peak=peak_memory())
 
 
@@ -195,14 +197,17 @@ def _timed(work: Work, count: int) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _filling(work: Work, chunk: int, seconds: float) -> int:
-    """How many take about so many seconds."""
-    chunks = 1
+def _fill(work: Work, chunk: int, seconds: float) -> tuple[int, tuple[float, float]]:
+    """How many take about so many seconds, and their time."""
+    count = chunk
     while True:
-        taken, _ = _timed(work, chunks * chunk)
-        if taken > min(WARM, seconds):
-            return max(1, round(chunks * seconds / taken)) * chunk
-        chunks *= 2
+        taken = _timed(work, count)
+        if taken[0] > min(WARM, seconds):
+            break
+        count *= 2
+    filling = max(1, round(count / chunk * seconds / taken[0])) * chunk
+    # What takes longer than its turn is not done again for nothing.
+    return filling, taken if filling == count else _timed(work, filling)
 
 
 def peak_memory() -> int:

@@ -45,20 +45,22 @@ def measure(setting: Setting) -> str:
                 folder = Path(text) / str(number)
                 folder.mkdir()
                 for way, switch in WAYS.items():
+                    if kind == last and switch:
+                        continue  # what the steps themselves take hangs on no cache
                     command = [sys.executable, *program]
                     if "-m" in program:
                         model = str(folder / "model.safetensors")
                         command += ["--json", "--quiet", "--out", model]
                     environment = {"XDG_CACHE_HOME": str(folder), **switch}
                     found[way][kind].append(run(command, setting.one, environment))
-            if not setting.quick:
+            if not (setting.quick or others):
                 _run_others(setting, folder, others)
     rows = [
         [
             way,
             *(_median(of_way[kind], lambda ran: ran.seconds) for kind in kinds),
             _median(of_way[last], lambda ran: _training(ran.output)),
-            megabytes(max(ran.peak for ran in of_way[last])),
+            megabytes(max(ran.peak for runs in of_way.values() for ran in runs)),
         ]
         for way, of_way in found.items()
     ]
@@ -88,8 +90,8 @@ def _run_others(setting: Setting, folder: Path, found: dict[str, list[Ran]]) -> 
         found.setdefault(f"fanin {name}", []).append(ran)
 
 
-def _median(ran: list[Ran], number: Callable[[Ran], float]) -> str:
-    return duration(statistics.median(map(number, ran)))
+def _median(ran: list[Ran], number: Callable[[Ran], float]) -> str | None:
+    return duration(statistics.median(map(number, ran))) if ran else None
 
 
 def _training(output: str) -> float:
