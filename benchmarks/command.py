@@ -12,7 +12,7 @@ from benchmarks.contest import Place
 
 @dataclass(frozen=True)
 class Ran:
-    """Seconds and bytes (at most) of a command, and its standard output."""
+    """Seconds (by the place's clock) and bytes (at most) of a command; its standard output."""
 
     seconds: float
     peak: int
@@ -32,7 +32,9 @@ def run(command: Sequence[str], at: Place, environment: Mapping[str, str] | None
             preexec_fn=lambda: _keep_to(at.cores),
         )
         _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
+        seconds = (
+            used.ru_utime + used.ru_stime if at.clock == "cpu" else time.perf_counter() - began
+        )
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         errors.seek(0)

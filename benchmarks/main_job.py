@@ -5,7 +5,6 @@ and with the switch nothing is kept. `first losses` is when the first batches an
 their losses, from the start of the interpreter on.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -59,12 +58,11 @@ def measure(setting: Setting) -> str:
         [
             way,
             *(_median(of_way[kind], lambda ran: ran.seconds) for kind in kinds),
-            _median(of_way[last], lambda ran: _training(ran.output)),
             megabytes(max(ran.peak for runs in of_way.values() for ran in runs)),
         ]
         for way, of_way in found.items()
     ]
-    parts = [table(["`fanin train`", *kinds, "of which training", "peak memory"], rows)]
+    parts = [table(["`fanin train`", *kinds, "peak memory"], rows)]
     if others:
         rows = [
             [
@@ -92,8 +90,3 @@ def _run_others(setting: Setting, folder: Path, found: dict[str, list[Ran]]) -> 
 
 def _median(ran: list[Ran], number: Callable[[Ran], float]) -> str | None:
     return duration(statistics.median(map(number, ran))) if ran else None
-
-
-def _training(output: str) -> float:
-    report = json.loads(output)
-    return report["steps"] / report["steps_per_second"]

@@ -6,7 +6,7 @@
 from benchmarks.contest import Contestant, Place, closing_all, take_turns
 from benchmarks.setting import NO_GPU, Setting, duration, megabytes, table
 
-SIDE, STEPS = 16, 100
+SIDE, STEPS = 8, 100
 
 
 class FaninMap:
@@ -16,7 +16,7 @@ class FaninMap:
         from fanin.corpus import Corpus, bundled_names
         from fanin.map import Map, read_axis
 
-        axes = read_axis(f"gain=0.2:4:{side}"), read_axis(f"depth=1:30:{side}")
+        axes = read_axis(f"gain=0.2:4:{side}"), read_axis(f"depth=1:20:{side}")
         corpus = Corpus.of(bundled_names())
         self.plan = Map(*axes, corpus, measure=measure, steps=steps)
         self.chunk = side * side
@@ -52,5 +52,5 @@ def measure(setting: Setting) -> str:
         ]
     if "jax" not in setting.gpus:
         rows.append([f"on a GPU: {NO_GPU}", None, None, None])
-    name = f"{side} × {side} cells of gain and depth 1 to 30, width 100"
+    name = f"{side} × {side} cells of gain and depth 1 to 20, width 100"
     return table([name, "a cell", "to compile, once", "peak memory"], rows)
