@@ -44,18 +44,20 @@ class Failure(RuntimeError):
 class Place:
     """Where a contestant works: its cores, its threads (one a core, unless told) and its platform.
 
-    On one core the clock is the process's own time, which other programs touch little; on several,
-    or on a GPU, it is that of the wall.
+    On one core the clock is the process's own time, which other programs touch little, unless it
+    is asked for the wall's; on several cores, or on a GPU, it is that of the wall.
     """
 
     cores: tuple[int, ...]
     threads: int | None = None
     platform: str = "cpu"
+    wall: bool = False
     settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def clock(self) -> Clock:
-        return "cpu" if self.platform == "cpu" and len(self.cores) == 1 else "wall"
+        several = self.wall or self.platform != "cpu" or len(self.cores) > 1
+        return "wall" if several else "cpu"
 
     def environment(self) -> dict[str, str]:
         threads = dict.fromkeys(THREAD_SETTINGS, str(self.threads or len(self.cores)))

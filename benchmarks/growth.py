@@ -34,7 +34,7 @@ def measure(setting: Setting) -> str:
             axis,
             ", ".join(f"{size:,}: {duration(seconds)}" for size, seconds in times.items()),
             f"{slope(list(times.items())):.2f}",
-            f"{slope(list(times.items())[len(times) // 2 :]):.2f}",
+            f"{slope(list(times.items())[(len(times) - 1) // 2 :]):.2f}",
         ]
         for axis, times in found.items()
     ]

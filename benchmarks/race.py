@@ -7,6 +7,7 @@ race and `torch.func` from 2 runs to 512.
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks.contest import Contestant, Place, Times, closing_all, take_turns
 from benchmarks.setting import NO_GPU, Setting, duration, megabytes, table
@@ -29,26 +30,24 @@ def measure(setting: Setting) -> str:
 
 
 def many_runs(setting: Setting, sizes: Sequence[int], runs: int, has_torch: bool) -> str:
-    every, cores = setting.all, len(setting.cores)
+    every, one, cores = setting.all, _one(setting), len(setting.cores)
     first = f"**fanin's race**, {_devices(cores)}"
     group: dict[str, list[Contestant]] = {
         first: [Contestant(f"{MAKERS}FaninRace", sizes, runs, at=every)]
     }
     if cores > 1:
-        group["fanin's race, one device"] = [
-            Contestant(f"{MAKERS}FaninRace", sizes, runs, at=setting.one)
-        ]
+        group["fanin's race, one device"] = [Contestant(f"{MAKERS}FaninRace", sizes, runs, at=one)]
     if has_torch:
         group["PyTorch eager, one run after the other"] = [
-            Contestant(f"{MAKERS}TorchEager", sizes, at=setting.one)
+            Contestant(f"{MAKERS}TorchEager", sizes, at=one)
         ]
         if cores > 1:
             group[f"PyTorch eager, {cores} processes"] = [
-                Contestant(f"{MAKERS}TorchEager", sizes, at=Place((core,)))
+                Contestant(f"{MAKERS}TorchEager", sizes, at=Place((core,), wall=True))
                 for core in setting.cores
             ]
         for threads in sorted({1, cores}):
-            at = Place(setting.cores[-threads:])
+            at = Place(setting.cores[-threads:], wall=True)
             group[f"torch.func.vmap, {threads} thread{'s' * (threads > 1)}"] = [
                 Contestant(f"{MAKERS}TorchVmap", sizes, runs, threads, at=at)
             ]
@@ -90,7 +89,7 @@ def by_runs(
             setting,
             {str(n): [Contestant(f"{MAKERS}FaninRace", sizes, n, at=at)] for n in runs},
         )
-        for at in dict.fromkeys((setting.one, setting.all))
+        for at in dict.fromkeys((_one(setting), setting.all))
     }
     if has_torch:
         columns[f"torch.func.vmap, {cores} threads"] = _turns(
@@ -106,7 +105,12 @@ def by_runs(
 
 def _turns(setting: Setting, group: Group) -> Times:
     with closing_all(group):
-        return take_turns(group, min(5, setting.rounds), setting.seconds(3.0))
+        return take_turns(group, min(3, setting.rounds), setting.seconds(3.0))
+
+
+def _one(setting: Setting) -> Place:
+    """One core by the clock of the wall, as it stands beside several."""
+    return replace(setting.one, wall=True)
 
 
 def _devices(cores: int) -> str:
