@@ -13,8 +13,9 @@ class FaninRace:
         from fanin.corpus import Corpus, bundled_names
         from fanin.networks import CharacterMLP
         from fanin.race import Lane, Run
-        from fanin.race.devices import tile_width, use_all_cores
+        from fanin.race.devices import use_all_cores
         from fanin.race.run import Heat
+        from fanin.race.widths import choose_width
         from fanin.starts import find_start
         from fanin.training import TrainingOptions
 
@@ -25,7 +26,7 @@ class FaninRace:
         options = TrainingOptions(steps=10**9, batch=batch, lr=RATE)
         lanes = [Lane("fanin", network, find_start("fanin"), options)]
         racers = [Run(0, seed) for seed in range(runs)]
-        self.heat = Heat(lanes, racers, corpus, tile=tile_width())
+        self.heat = Heat(lanes, racers, corpus, tile=choose_width(lanes, racers, corpus).width)
         self.runs = runs
         self.chunk = STEPS_AT_ONCE * runs
 
