@@ -10,6 +10,7 @@ from benchmarks.contest import Place
 from benchmarks.machine import gpus
 
 NO_GPU = "not measured: no GPU here"
+SPACE = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def duration(seconds: float) -> str:
     """In µs, ms or s."""
     for unit, size in (("µs", 1e-6), ("ms", 1e-3)):
         if seconds < 999.5 * size:
-            return f"{figure(seconds / size)} {unit}"
-    return f"{figure(seconds)} s"
+            return f"{figure(seconds / size)}{SPACE}{unit}"
+    return f"{figure(seconds)}{SPACE}s"
 
 
 def megabytes(size: float) -> str:
-    return f"{size / 1e6:,.0f} MB"
+    return f"{size / 1e6:,.0f}{SPACE}MB"
