@@ -157,11 +157,11 @@ def _sweep(
 
 
 def judge_sweep(
-    rates: Float[np.ndarray, " all_steps"], losses: Float[np.ndarray, " steps"], first: float
+    rates: Float[np.ndarray, " steps"], losses: Float[np.ndarray, "..."], first: float
 ) -> LearningRateSearch:
     """What a sweep says: the best rate by the running mean, and a safe one below it.
 
-    `losses` may be of the first rates only, while the sweep goes on.
+    `losses` are one a step, and may be of the first rates only, while the sweep goes on.
     """
     finite = np.isfinite(losses)
     end = len(losses) if finite.all() else int(np.argmin(finite))
