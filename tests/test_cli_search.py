@@ -75,7 +75,7 @@ def test_a_search_writes_a_start_that_every_command_takes(folder, capfd):
     for name, *more in (
         ("race", "--start", "found.json:gain=1", "--seeds", "2", "--steps", "20", "--quiet"),
         ("diagnose", "--json"),
-        ("find-lr", "--steps", "9", "--batch", "4"),
+        ("find-lr", "--steps", "10", "--batch", "4"),
     ):
         assert main([name, *sizes, "--start", "found.json", *more]) == 0
         assert told in capfd.readouterr().err
@@ -119,7 +119,8 @@ def test_what_cannot_be_searched_is_told_before_anything_is_trained(folder, caps
     assert "give numbers" in told(rates="a")
     assert "margin is 0.0" in told("--margin", 0)
     assert "level is 1.0" in told("--level", 1)
-    assert "no folder" in told("--out", "words.txt")
+    assert main(["search", *SMALL.split(), "--out", "words.txt"]) == 2
+    assert "words.txt: no folder for the race" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["w.json", "words.txt"]
 
 
