@@ -164,7 +164,7 @@ def complaint(option: str, line: list[str], code: int, message: str) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """What the jobs read."""
+    """What the jobs read, but for the report."""
     from fanin.corpus import Words
     from fanin.model_file import save_model
     from fanin.trainer import fit
@@ -173,6 +173,10 @@ def prepare(folder: Path) -> None:
     (folder / "words.txt").write_text("\n".join(NAMES))
     model = fit(Words.of(NAMES), options=TrainingOptions(steps=3, batch=4), hidden=(4,))
     save_model(model, folder / "model")
+
+
+def write_report(folder: Path) -> None:
+    """A report for `fanin diff`."""
     with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), write_through=True)) as out:
         main(["diagnose", str(folder / "words.txt"), "--hidden", "4", "--json"])
         out.flush()
@@ -197,6 +201,7 @@ def run() -> None:
     warnings.simplefilter("always")
     with tempfile.TemporaryDirectory() as name, in_folder(Path(name)):
         prepare(Path(name))
+        write_report(Path(name))
         for command in asked.commands:
             began = time.perf_counter()
             codes: collections.Counter[int] = collections.Counter()
