@@ -20,6 +20,7 @@ import time
 import typing
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def commands() -> list[str]:
     return [name for name in app if not name.startswith("-")]
 
 
+@cache
 def options(command: str) -> dict[str, tuple[str, ...]]:
     """Each option of the command that takes a value, with all its names."""
     found: dict[str, tuple[str, ...]] = {}
@@ -88,6 +90,7 @@ def options(command: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+@cache
 def kinds(command: str, option: str) -> set[Any]:
     """The types that the option takes."""
     for argument in app[command].assemble_argument_collection():
