@@ -331,7 +331,7 @@ def _check_verdict(
     """Asks for a verdict on nothing, which complains of what would be wrong with the real one."""
     from fanin.race import judge
 
-    if target is not None and not math.isfinite(target):
+    if target is not None and not 0 <= target < math.inf:
         raise OptionError(f"--target {target}: give a dev loss, such as 2.2")
     nothing = {lane.name: [None] for lane in plan.lanes}
     judge(nothing, uniform_loss=plan.uniform_loss, reference=reference, margin=margin, level=level)
