@@ -61,7 +61,7 @@ def dead_units(case: Case) -> Check | None:
             )
         )
         for name, share in shares.items()
-        if not _reads_one_example(case, case.layers[name])
+        if not _reads_one_example(case, case.layers[name], share)
     }
     bad = [name for name, verdict in verdicts.items() if verdict != "good"]
     at_fault = [name for name in bad if by_bias[name]] or _first_dead(case, bad)
@@ -131,13 +131,16 @@ def _bounded(layer: Layer) -> bool:
     return layer.saturation is not None and layer.saturation.bounded
 
 
-def _reads_one_example(case: Case, layer: Layer) -> bool:
+def _reads_one_example(case: Case, layer: Layer, dead: float) -> bool:
     """Whether a layer's examples had become one, but for length, before it.
 
-    Each unit then says the same to all of them, and about half are dead by chance.
+    Each unit then says the same to all of them, and about half are dead by chance; next to all of
+    them are only where nothing at all varies before it.
     """
     before = case.read(layer)
     if before is None or before.between is None:
+        return False
+    if dead > 0.95 and before.between.varying_share:
         return False
     if any(len(group) == each.units for each in case.upstream(before) for group in each.copies):
         return True
