@@ -57,9 +57,9 @@ def test_json_of_a_process(model, path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["-n", "0"], "number of words is from 1"),
-        (["-n", "-5"], "number of words is from 1"),
-        (["-n", "99999999999"], "number of words is from 1"),
+        (["-n", "0"], "number of words, is from 1"),
+        (["-n", "-5"], "number of words, is from 1"),
+        (["-n", "99999999999"], "number of words, is from 1"),
         (["--temperature", "nan"], "temperature is 0 or a positive number; found nan"),
         (["--temperature", "-1"], "temperature is 0 or a positive number"),
         (["--seed", "-1"], "seed is from 0"),

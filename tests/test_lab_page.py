@@ -270,7 +270,7 @@ def test_another_tab_is_dark_and_narrow_and_closing_it_ends_its_training(page, s
     assert widget.locator(".status").inner_text() == "at the start"
     widget.locator("select").select_option("100000")
     widget.get_by_role("button", name="Train", exact=True).click()
-    widget.locator(".status").filter(has_text=re.compile(r"^step \d,")).wait_for()
+    widget.locator(".status").filter(has_text=re.compile(r"^step \d+,")).wait_for()
     assert page.locator(".training").first.locator(".status").inner_text() == kept
     tab.close()
     closed = time.monotonic()

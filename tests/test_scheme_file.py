@@ -75,7 +75,7 @@ def test_a_file_is_a_start_with_options_like_any_other(path):
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
-    words = Words.of(["anna", "bela", "carla", "dora"])
+    words = Words.of([f"{first}{second}na" for first in "abcd" for second in "aeio"])
     run = prepare(words, start="half.json", embedding=2, hidden=(4,))
     assert run.start == "half.json"
 
