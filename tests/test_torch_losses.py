@@ -192,3 +192,10 @@ def test_a_loss_without_a_graph_and_a_backward_pass_that_fails_are_told():
         diagnose(mlp(), x, y, lambda output, targets: Failing.apply(output))
     with pytest.raises(ShapeError, match="batch is empty"):
         diagnose(mlp(), x[:0], y[:0])
+
+
+def test_logits_whose_squares_overflow_are_judged_without_a_warning():
+    module = mlp()
+    with torch.no_grad():
+        module[2].weight.mul_(1e25)
+    assert diagnose(module, torch.randn(16, 6), torch.randint(4, (16,))).verdict == "bad"

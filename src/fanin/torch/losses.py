@@ -183,7 +183,8 @@ def recorded(lost: Lost, outputs: Moments) -> Loss:
         step = max(1, logits.shape[0] // max(FEWEST, min(ROWS, LARGEST // logits.shape[1])))
         some = logits[::step]
         on_this = sums.on_host(some) if some.device.type == "cpu" else some
-        measured: Output = on_host(measurements.output(on_this))
+        with np.errstate(all="ignore"):
+            measured: Output = on_host(measurements.output(on_this))
         labels = lost.targets.cpu().numpy()
         return assembly.loss(
             "cross_entropy", math.nan if value is None else value, outputs, measured, labels
