@@ -1,10 +1,9 @@
-"""SIGKILL at random points of train, race, map and diagnose, and what goes on after it.
+"""SIGKILL at random points of train, race, map, search and diagnose, and what goes on after it.
 
 `python -m benchmarks.kills` kills each command fifty times: it is begun in a fresh folder, killed,
 gone on with, killed again, and so on to its end, which must have the bits of a run that nobody
 killed; then anew, until there were enough. After each kill every file must be whole, and nothing
-that was on record before may be gone. Its figures are in docs/reliability.md; tests/test_kills.py
-runs a few.
+that was on record before may be gone. Its figures are in docs/reliability.md.
 """
 
 import argparse
