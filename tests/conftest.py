@@ -19,10 +19,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from jaxtyping import install_import_hook
 
 # The same examples in every run, with no database of earlier failures and no clock.
 settings.register_profile("fanin", derandomize=True, deadline=None, database=None)
 settings.load_profile("fanin")
+# It would also try constants from the modules that are loaded by then, which hangs on what else this
+# process has run.
+providers._get_local_constants = Constants
 
 install_import_hook("fanin", "beartype.beartype")

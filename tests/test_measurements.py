@@ -69,6 +69,15 @@ def test_a_histogram_counts_every_entry_once(x):
     assert found.low <= found.high
 
 
+@pytest.mark.parametrize("value", [1.09545e-34, -1.09545e-34, 0.1, 1 / 3, -1e17])
+@pytest.mark.parametrize("size", [3, 7, 10, 1000])
+def test_a_histogram_of_equal_entries_has_its_ends_in_order(value, size):
+    found = summaries.histogram(measurements.counts(np.full((size, 5), value, np.float32)))
+    assert found is not None
+    assert found.low == found.high == pytest.approx(value)
+    assert sum(found.counts) == 5 * size
+
+
 def test_a_histograms_bins_are_where_the_entries_are():
     x = np.random.default_rng(1).standard_normal((512, 16)).astype(np.float32)
     found = summaries.histogram(measurements.counts(x))

@@ -204,8 +204,10 @@ def counts(x: Float[Array, "examples units"]) -> Counts:
     mean = xp.sum(kept) / number
     apart = xp.where(usable, sample - mean, xp.zeros_like(sample))
     reach = REACH * xp.sqrt(xp.sum(apart * apart) / number)
-    low = xp.maximum(mean - reach, xp.min(xp.where(usable, sample, mean)))
-    high = xp.minimum(mean + reach, xp.max(xp.where(usable, sample, mean)))
+    lowest, highest = (end(xp.where(usable, sample, mean)) for end in (xp.min, xp.max))
+    # The mean of equal numbers can be rounded to beyond them, and their squares to no reach at all.
+    mean = xp.minimum(xp.maximum(mean, lowest), highest)
+    low, high = xp.maximum(mean - reach, lowest), xp.minimum(mean + reach, highest)
     width = (high - low) / BINS
     width = xp.where(width > 0, width, xp.ones_like(width))
     place = xp.clip(xp.floor((kept - low) / width), 0, BINS - 1)
