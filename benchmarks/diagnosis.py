@@ -1,12 +1,12 @@
 """What a diagnosis costs beside the plain forward and backward pass over the same examples.
 
-`python -m benchmarks.diagnosis` prints a table: the best of some rounds each, compilation left out
-and shown apart. At most three times is what fanin is held to.
+`python -m benchmarks.diagnosis` prints a table: the best of some rounds each, the two in turns,
+compilation left out and shown apart. At most three times is what fanin is held to.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def best(call: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Seconds of the first call, and of the quickest of the others."""
-    times: list[float] = []
+def best(calls: Sequence[Callable[[], Any]], rounds: int) -> list[tuple[float, float]]:
+    """Of each call, taken in turns: seconds of its first, and of the quickest of its others."""
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - began)
-    return times[0], min(times[1:])
+        for call, own in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            own.append(time.perf_counter() - began)
+    return [(own[0], min(own[1:])) for own in times]
 
 
 def main() -> None:
@@ -69,9 +70,12 @@ def times(
     """Seconds of the first diagnosis, of a later one, and of the plain pass."""
     parameters = dict(find_start("fanin")(network, jax.random.key(0)))
     plain = jax.jit(lambda p, x, y: loss_and_gradient(network, p, x, y))
-    _, pass_time = best(lambda: plain(parameters, contexts, targets), rounds)
-    first, diagnosis = best(
-        lambda: diagnose(network, parameters, contexts, targets).verdict, rounds
+    (_, pass_time), (first, diagnosis) = best(
+        (
+            lambda: plain(parameters, contexts, targets),
+            lambda: diagnose(network, parameters, contexts, targets).verdict,
+        ),
+        rounds,
     )
     return first, diagnosis, pass_time
 

@@ -9,12 +9,14 @@ Each frozen process takes some 20 seconds to be found out: three minutes in all,
 With --write the table goes into docs/cluster.md.
 """
 
+import random
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
@@ -26,9 +28,15 @@ RACE = [
 
 
 def free_port() -> int:
-    """A port that is free, and most likely the next one too."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port that is free, as is the next one; below those that systems give away by themselves."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        try:
+            for each in (port, port + 1):
+                socket.create_server(("127.0.0.1", each)).close()
+        except OSError:
+            continue
+        return port
 
 
 def begin(count: int, folder: Path, *more: str) -> list[subprocess.Popen[str]]:
@@ -57,16 +65,18 @@ def finish(count: int, folder: Path) -> str:
     return table.read_text()
 
 
-def wait_for(folder: Path, step: int) -> None:
+def wait_for(folder: Path, step: int, processes: Sequence[subprocess.Popen[str]]) -> None:
     record = folder / "race.jsonl"
     while not (record.exists() and f'"step":{step},'.encode() in record.read_bytes()):
+        for process in processes:
+            assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
 
 
 def lose(count: int, victim: int, how: signal.Signals, folder: Path, wanted: str) -> str:
     """One row: who was lost how, what the others did, and how the race went on."""
     processes = begin(count, folder)
-    wait_for(folder, 2_000)
+    wait_for(folder, 2_000, processes)
     began = time.monotonic()
     processes[victim].send_signal(how)
     ended: list[str] = []

@@ -25,7 +25,7 @@ def measure(setting: Setting) -> str:
     has_torch = importlib.util.find_spec("torch") is not None
     parts = [many_runs(setting, sizes, many, has_torch) for sizes in networks.values()]
     runs = (2, 4) if setting.quick else RUNS
-    parts.append(by_runs(setting, next(iter(networks)), networks, runs, has_torch))
+    parts += [by_runs(setting, name, sizes, runs, has_torch) for name, sizes in networks.items()]
     return "\n\n".join(parts)
 
 
@@ -78,12 +78,12 @@ def many_runs(setting: Setting, sizes: Sequence[int], runs: int, has_torch: bool
 def by_runs(
     setting: Setting,
     name: str,
-    networks: Mapping[str, Sequence[int]],
+    sizes: Sequence[int],
     runs: Sequence[int],
     has_torch: bool,
 ) -> str:
     """A step of a run, from few runs to many, each way in a column."""
-    sizes, cores = networks[name], len(setting.cores)
+    cores = len(setting.cores)
     columns: dict[str, Times] = {
         f"fanin's race, {_devices(len(at.cores))}": _turns(
             setting,

@@ -26,8 +26,8 @@ from jaxtyping import install_import_hook
 # The same examples in every run, with no database of earlier failures and no clock.
 settings.register_profile("fanin", derandomize=True, deadline=None, database=None)
 settings.load_profile("fanin")
-# It would also try constants from the modules that are loaded by then, which hangs on what else this
-# process has run.
+# It would also try constants from the modules that are loaded by then, and which those are hangs on
+# what else this process has run.
 providers._get_local_constants = Constants
 
 install_import_hook("fanin", "beartype.beartype")

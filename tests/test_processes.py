@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from benchmarks.lost_processes import free_port
 
 from fanin.cli import main
 from fanin.corpus import Corpus, Words
@@ -57,11 +58,6 @@ def lanes():
         Lane(f"{width}", CharacterMLP(len(corpus.vocabulary), 2, 2, (width,)), start, options)
         for width, start in ((3, find_start("fanin")), (4, find_start("kaiming-normal")))
     ]
-
-
-def free_port():
-    with socket.create_server((HERE, 0)) as server:
-        return server.getsockname()[1]
 
 
 def at_once(*calls):

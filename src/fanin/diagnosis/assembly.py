@@ -185,16 +185,15 @@ def gain_of(weights: Moments | None, fan_in: int | None) -> Number:
     return weights.std * sqrt(fan_in)
 
 
-def _signal(signal: Signal) -> tuple[Moments, Between]:
-    moments = summaries.moments(signal.sums, signal.counts)
-    return moments, summaries.between(signal.sums, signal.cosines)
+def _signal(signal: Signal, scale: float = 1.0) -> tuple[Moments, Between]:
+    sums = signal.sums
+    if sums.totals is None:
+        sums = sums._replace(totals=summaries.totals(sums))
+    return summaries.moments(sums, signal.counts, scale), summaries.between(sums, signal.cosines)
 
 
 def _gradient(signal: Signal | None, scale: float) -> tuple[Moments | None, Between | None]:
-    if signal is None:
-        return None, None
-    moments = summaries.moments(signal.sums, signal.counts, scale)
-    return moments, summaries.between(signal.sums, signal.cosines)
+    return (None, None) if signal is None else _signal(signal, scale)
 
 
 def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
-from jaxtyping import Float, Int8, Integer
+from jaxtyping import Bool, Float, Int8, Integer
 
 Array = Any
 """An array of any framework that array-api-compat knows."""
@@ -170,13 +170,13 @@ def unit_sums(x: Float[Array, "examples units"], careful: bool = False) -> UnitS
     """
     xp = array_namespace(x)
     x = widened(x)
-    zeros = xp.sum(xp.astype(x == 0, xp.int32), axis=0, dtype=xp.int32)
+    zeros = how_many(x == 0)
     finite = xp.full_like(zeros, x.shape[0])
     count = xp.astype(finite, x.dtype)
     is_finite = None
     if careful:
         is_finite = xp.isfinite(x)
-        finite = xp.sum(xp.astype(is_finite, xp.int32), axis=0, dtype=xp.int32)
+        finite = how_many(is_finite)
         count = xp.astype(xp.where(finite > 0, finite, xp.ones_like(finite)), x.dtype)
         x = xp.where(is_finite, x, xp.zeros_like(x))
     lowest, highest = xp.min(x, axis=0), xp.max(x, axis=0)
@@ -188,6 +188,16 @@ def unit_sums(x: Float[Array, "examples units"], careful: bool = False) -> UnitS
         apart = xp.where(is_finite, apart, xp.zeros_like(apart))
     variance = xp.sum(apart * apart, axis=0) / count
     return UnitSums(x.shape[0], finite, zeros, lowest, highest, largest, mean, variance)
+
+
+def how_many(which: Bool[Array, "examples units"]) -> Integer[Array, " units"]:
+    """How often each column is true: over a few rows in bytes first, which takes half the time."""
+    xp = array_namespace(which)
+    whole = which.shape[0] // 64 * 64
+    first = xp.reshape(which[:whole], (-1, 64, which.shape[1]))
+    of_64 = xp.sum(xp.astype(first, xp.int8), axis=1, dtype=xp.int8)
+    rest = xp.sum(xp.astype(which[whole:], xp.int32), axis=0, dtype=xp.int32)
+    return xp.sum(xp.astype(of_64, xp.int32), axis=0, dtype=xp.int32) + rest
 
 
 def counts(x: Float[Array, "examples units"]) -> Counts:
@@ -267,8 +277,8 @@ def ends(
     codes = xp.where(below[first] & (codes != ZERO), LOW, codes)
     codes = xp.where(above[first], HIGH, codes)
     return Ends(
-        xp.sum(xp.astype(below, xp.int32), axis=0, dtype=xp.int32),
-        xp.sum(xp.astype(above, xp.int32), axis=0, dtype=xp.int32),
+        how_many(below),
+        how_many(above),
         xp.astype(codes, xp.int8),
     )
 

@@ -131,5 +131,8 @@ train_steps = jax.jit(advance, static_argnames=("network", "batch", "schedule", 
 
 
 def steps_at_once(batch: int) -> int:
-    """How many steps one call can train: fewer where the batches would take much memory."""
-    return max(1, min(STEPS_AT_ONCE, 2**22 // batch))
+    """How many steps one call can train.
+
+    Fewer where batches are large: a call that trains only some of them has drawn them all.
+    """
+    return max(1, min(STEPS_AT_ONCE, 2**17 // batch))
