@@ -19,7 +19,7 @@ from fanin.map import (
     read_axis,
     scales,
 )
-from fanin.map.deep import DeepNetwork, train_step
+from fanin.map.deep import DeepNetwork, room, train_step
 from fanin.map.order import levels
 from fanin.networks import CharacterMLP
 from fanin.race.record import RecordError
@@ -130,8 +130,8 @@ def test_a_step_is_that_of_the_network_made_layer_by_layer(
 
     contexts = jnp.asarray(corpus.train.contexts[:16].astype(np.int32))
     targets = jnp.asarray(corpus.train.targets[:16].astype(np.int32))
-    room = jax.tree.map(jnp.zeros_like, started["layers"])
-    after, _, loss = train_step(network, started, room, contexts, targets, 3, 0.5)
+    kept = room(network, started["layers"]["bias"].shape[0], 16)
+    after, loss, _ = train_step(network, started, contexts, targets, 3, 0.5, kept)
     expected, gradient, _ = loss_and_gradient(own, named(started), contexts, targets)
     assert loss == pytest.approx(float(expected), rel=1e-5)
     for name, value in named(after).items():

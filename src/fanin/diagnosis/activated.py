@@ -57,5 +57,6 @@ def quick_decorrelation(nonlinearity: Nonlinearity, q: float, gamma: float) -> f
     """
     common = math.sqrt(q * (1.0 - 0.5 * gamma)) * _NODES[:, None]
     apart = math.sqrt(q * 0.5 * gamma) * _NODES[None, :]
-    difference = nonlinearity.values(common + apart) - nonlinearity.values(common - apart)
+    values = nonlinearity.values(common + apart)
+    difference = values - values[:, ::-1]  # the nodes lie evenly to both sides of 0
     return float(0.5 * (_PAIRS * difference**2).sum())

@@ -197,7 +197,7 @@ def _gradient(signal: Signal | None, scale: float) -> tuple[Moments | None, Betw
 
 
 def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int, ...]:
-    if bias is None:
+    if bias is None or not np.any(bias.measures.data.mean):
         return ()
     data = bias.measures.data
     numbers = np.asarray(data.mean, np.float64) * np.asarray(data.largest, np.float64)

@@ -41,15 +41,15 @@ def totals(sums: UnitSums) -> Totals:
     number = float(finite.sum())
     share = finite / number if number > 0 else np.zeros_like(mean)
     total_mean = float(share @ mean)
-    units = max(1, mean.size)
+    units, power = max(1, mean.size), variance + mean**2
     return Totals(
         size=size,
         finite=int(number),
         mean=total_mean,
-        second_moment=float(share @ (variance + mean**2)),
+        second_moment=float(share @ power),
         spread=float(share @ (variance + (mean - total_mean) ** 2)),
         within=float(variance.sum()) / units,
-        power=float((variance + mean**2).sum()) / units,
+        power=float(power.sum()) / units,
         lowest=float(np.asarray(sums.lowest).min(initial=0.0)),
         highest=float(np.asarray(sums.highest).max(initial=0.0)),
         zeros=int(np.sum(sums.zeros)),
@@ -126,7 +126,8 @@ def map_rows(codes: Int8[Any, "examples units"]) -> tuple[str, ...]:
     codes = np.asarray(codes)
     if not codes.any():
         return ()
-    return tuple(row.tobytes().decode("ascii") for row in _CHARACTERS[codes])
+    width, text = codes.shape[1], _CHARACTERS[codes].tobytes().decode("ascii")
+    return tuple(text[first : first + width] for first in range(0, len(text), width))
 
 
 def equal_groups(*fingerprints: Float[np.ndarray, " units"]) -> list[tuple[int, ...]]:

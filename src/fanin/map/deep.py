@@ -118,6 +118,11 @@ class DeepNetwork:
         return (jax.nn.logsumexp(logits, axis=-1) - chosen).mean()
 
 
+def room(network: DeepNetwork, layers: int, examples: int) -> Float[Array, "layers batch units"]:
+    """Room for the pre-activations of so many layers and examples."""
+    return jnp.zeros((layers, examples, network.width))
+
+
 def at(stacked: Pytree, place: Any) -> Pytree:
     """One layer of a stack."""
     return jax.tree.map(
@@ -133,12 +138,15 @@ def put(stacked: Pytree, layer: Pytree, place: Any) -> Pytree:
 
 
 def forward(
-    network: DeepNetwork, parameters: Pytree, contexts: Integer[Array, "batch block"], depth: Any
+    network: DeepNetwork,
+    parameters: Pytree,
+    contexts: Integer[Array, "batch block"],
+    depth: Any,
+    kept: Float[Array, "layers batch units"],
 ) -> tuple[Float[Array, "batch units"], Float[Array, "layers batch units"]]:
-    """The last pre-activations, and those of all layers (zeros beyond the depth)."""
+    """The last pre-activations, and those of all layers, which are put into `kept`."""
     z = network.first(parameters["embedding"], parameters["first"], contexts)
     layers = parameters["layers"]
-    kept = jnp.zeros((layers["bias"].shape[0], *z.shape), z.dtype)
 
     def onward(place: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         z, kept = carry
@@ -156,25 +164,22 @@ def backward(depth: Any, visit: Callable[[Any, Pytree], Pytree], carry: Pytree) 
 def train_step(
     network: DeepNetwork,
     parameters: Pytree,
-    gradients: Pytree,
     contexts: Integer[Array, "batch block"],
     targets: Integer[Array, " batch"],
     depth: Any,
     lr: Any,
-) -> tuple[Pytree, Pytree, Float[Array, ""]]:
-    """One step of gradient descent.
+    kept: Float[Array, "layers batch units"],
+) -> tuple[Pytree, Float[Array, ""], Float[Array, "layers batch units"]]:
+    """One step of gradient descent: the parameters after it, and the loss before it.
 
-    `gradients` is room for those of the stacked layers, like them and zero at first, and is given
-    back for the next step. (Updated as the walk back goes, XLA would copy the stack at each layer,
-    which takes three times as long.)
+    `kept` is room for the pre-activations of all layers, and is given back for the next step.
     """
 
-    def down(part: Pytree, gradient: Pytree) -> Pytree:
+    def down(part: Pytree, gradient: Pytree, lr: Any = lr) -> Pytree:
         return jax.tree.map(lambda p, g: p - lr * g, part, gradient)
 
-    z, kept = forward(network, parameters, contexts, depth)
-    layers = parameters["layers"]
-    last = at(layers, depth - 1)
+    z, kept = forward(network, parameters, contexts, depth, kept)
+    last = at(parameters["layers"], depth - 1)
 
     def loss_from(output: Pytree, layer: Pytree, z: Array) -> Array:
         return network.loss(output, layer, z, targets)
@@ -183,21 +188,19 @@ def train_step(
     output_gradient, last_gradient, above = pull(jnp.ones_like(loss))
 
     def visit(place: Any, carry: tuple[Array, Pytree]) -> tuple[Array, Pytree]:
-        above, gradients = carry
-        _, pull = jax.vjp(network.through, at(layers, place), at(kept, place))
+        above, layers = carry
+        layer = at(layers, place)
+        _, pull = jax.vjp(network.through, layer, at(kept, place))
         gradient, below = pull(above)
-        return below, put(gradients, gradient, place)
+        # A layer is written over only when the gradient below it is there, which reads it too: XLA
+        # would copy the whole stack at each layer otherwise, ten times the time of the rest.
+        return below, put(layers, down(layer, gradient, lr + 0.0 * below[0, 0]), place)
 
-    above, gradients = backward(depth, visit, (above, gradients))
-    if network.normalisation is not None:  # the last hidden layer has these two and no more
-        for name in ("gain", "shift"):
-            gradients[name] = put(gradients[name], last_gradient[name], depth - 1)
-    updated = jax.lax.fori_loop(
-        0,
-        depth,
-        lambda place, layers: put(layers, down(at(layers, place), at(gradients, place)), place),
-        layers,
-    )
+    above, layers = backward(depth, visit, (above, parameters["layers"]))
+    for name in ("gain", "shift"):  # of the last hidden layer, which has no more than these two
+        if name in layers:
+            own = down(last[name], last_gradient[name])
+            layers = {**layers, name: put(layers[name], own, depth - 1)}
 
     def first_from(embedding: Array, first: Pytree) -> Array:
         return network.first(embedding, first, contexts)
@@ -207,7 +210,7 @@ def train_step(
     after = {
         "embedding": down(parameters["embedding"], embedding_gradient),
         "first": down(parameters["first"], first_gradient),
-        "layers": updated,
+        "layers": layers,
         "output": down(parameters["output"], output_gradient),
     }
-    return after, gradients, loss
+    return after, loss, kept

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from fanin.diagnosis.ends import flat_ends
 from fanin.diagnosis.measurements import cosines, ends
-from fanin.map.deep import DeepNetwork, at, backward, forward, train_step
+from fanin.map.deep import DeepNetwork, at, backward, forward, room, train_step
 from fanin.map.plan import Cell
 from fanin.networks.activations import nonlinearity_of
 from fanin.race.devices import by_runs
@@ -43,23 +43,25 @@ def training(network: DeepNetwork) -> Any:
     ) -> Float[Array, " 3"]:
         steps = contexts.shape[0]
 
-        def goes_on(carry: tuple[Any, Any, Array, Any]) -> Any:
+        def goes_on(carry: tuple[Any, Any, Array, Array]) -> Any:
             t, _, losses, _ = carry
             # A cell whose loss is no number any more has said what it has to say.
             return (t < steps) & ((t == 0) | jnp.isfinite(losses[t - 1]))
 
-        def step(carry: tuple[Any, Any, Array, Any]) -> tuple[Any, Any, Array, Any]:
-            t, parameters, losses, gradients = carry
-            parameters, gradients, loss = train_step(
-                network, parameters, gradients, contexts[t], targets[t], cell["depth"], cell["lr"]
+        def step(carry: tuple[Any, Any, Array, Array]) -> tuple[Any, Any, Array, Array]:
+            t, parameters, losses, kept = carry
+            parameters, loss, kept = train_step(
+                network, parameters, contexts[t], targets[t], cell["depth"], cell["lr"], kept
             )
-            return t + 1, parameters, losses.at[t].set(loss), gradients
+            return t + 1, parameters, losses.at[t].set(loss), kept
 
         started = network.start(draws, cell["gain"], cell["sigma_b"])
-        room = jax.tree.map(jnp.zeros_like, started["layers"])
         losses = jnp.full(steps, jnp.nan)
-        _, parameters, losses, _ = jax.lax.while_loop(goes_on, step, (0, started, losses, room))
-        z, _ = forward(network, parameters, dev_contexts, cell["depth"])
+        layers, batch = started["layers"]["bias"].shape[0], contexts.shape[1]
+        begin = (0, started, losses, room(network, layers, batch))
+        _, parameters, losses, _ = jax.lax.while_loop(goes_on, step, begin)
+        kept = room(network, layers, dev_contexts.shape[0])
+        z, _ = forward(network, parameters, dev_contexts, cell["depth"], kept)
         last = at(parameters["layers"], cell["depth"] - 1)
         dev = network.loss(parameters["output"], last, z, dev_targets)
         return jnp.stack([losses[0], losses[-max(1, steps // 10) :].mean(), dev])
@@ -79,7 +81,8 @@ def looking(network: DeepNetwork) -> Any:
 
     def one(cell: Any, draws: Any, contexts: Any, targets: Any) -> Float[Array, " 3"]:
         parameters = network.start(draws, cell["gain"], cell["sigma_b"])
-        z, kept = forward(network, parameters, contexts, cell["depth"])
+        kept = room(network, parameters["layers"]["bias"].shape[0], contexts.shape[0])
+        z, kept = forward(network, parameters, contexts, cell["depth"], kept)
         layers = parameters["layers"]
         last = at(layers, cell["depth"] - 1)
         above = jax.grad(lambda z: network.loss(parameters["output"], last, z, targets))(z)

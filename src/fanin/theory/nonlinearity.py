@@ -68,7 +68,7 @@ def _evaluate(
 ) -> Float64[np.ndarray, "..."]:
     flat = x.ravel()
     length = _FEW if flat.size <= _FEW else _MANY
-    padded = np.pad(flat, (0, -flat.size % length), mode="edge")
+    padded = np.concatenate([flat, np.repeat(flat[-1:], -flat.size % length)])
     blocks = [_call(function, padded[k : k + length], what) for k in range(0, padded.size, length)]
     return np.concatenate(blocks)[: flat.size].reshape(x.shape).astype(np.float64, copy=False)
 
