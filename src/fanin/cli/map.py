@@ -144,7 +144,8 @@ def map_(
         _check_outputs(words, plot, data)
     from fanin.race.devices import use_all_cores
 
-    use_all_cores()  # before anything has made JAX begin
+    if place is None:  # several come together first
+        use_all_cores()  # before anything has made JAX begin
     from fanin.corpus import Corpus, bundled_names, read_words
     from fanin.map import Cell, Map, explore, read_axis
 

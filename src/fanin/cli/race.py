@@ -217,7 +217,8 @@ def race(
         _check_outputs(words, csv, html)
     from fanin.race.devices import use_all_cores
 
-    use_all_cores()  # before anything has made JAX begin
+    if place is None:  # several come together first
+        use_all_cores()  # before anything has made JAX begin
     from fanin.corpus import Corpus, bundled_names, read_words
     from fanin.race import Race, course
     from fanin.training import TrainingOptions

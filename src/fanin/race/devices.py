@@ -21,11 +21,18 @@ MEMORY_SHARE = 0.25
 while a step is computed, and activations besides."""
 
 
-def use_all_cores() -> None:
-    """Makes each core a device, where JAX has not yet begun: afterwards it has what it has."""
+def cores_are_devices() -> bool:
+    """Makes each core a device once JAX begins; False where it has, which it leaves as it is."""
     try:
         jax.config.update("jax_num_cpu_devices", cores())
     except RuntimeError:
+        return False
+    return True
+
+
+def use_all_cores() -> None:
+    """Begins JAX with each core as a device; where it has begun, it has what it has."""
+    if not cores_are_devices():
         return
     # Where each core has its own work, XLA's threads, as many again and shared by all devices, only
     # get in the way: a fifth of a map's time. It reads how many there are to be when it begins.

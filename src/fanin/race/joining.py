@@ -19,7 +19,7 @@ import jax
 import msgspec
 
 from fanin.errors import OptionError
-from fanin.race.devices import use_all_cores
+from fanin.race.devices import cores_are_devices, use_all_cores
 from fanin.race.links import Gone, Link
 from fanin.race.processes import ALONE, Processes
 
@@ -45,8 +45,8 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
     """Come together with the other processes; each gives the same but its own number, `process`.
 
     `coordinator` is HOST:PORT, an address of process 0's machine that the others can reach. To be
-    called before JAX computes anything. Raises OptionError for an address that cannot be used and
-    for processes that do not come within `wait` seconds or do not fit.
+    called before JAX computes anything. Raises OptionError where it has, for an address that cannot
+    be used and for processes that do not come within `wait` seconds or do not fit.
     """
     if processes < 1 or not 0 <= process < processes:
         raise OptionError(
@@ -55,8 +55,8 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
     if not wait > 0:
         raise OptionError(f"wait is {wait:g}; give seconds above 0")
     host, port = _address(coordinator)
-    use_all_cores()
     if processes == 1:
+        use_all_cores()
         return ALONE
     until = time.monotonic() + wait
     hello = _Hello(process, processes, version("fanin"), jax.__version__)
@@ -65,6 +65,11 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
     except socket.gaierror as error:
         raise OptionError(f"{coordinator}: {host} is not known here: {error.strerror}") from None
     if not jax.distributed.is_initialized():
+        if not cores_are_devices():
+            raise OptionError(
+                "JAX has begun already, and processes come together before that; what makes it "
+                "begin is an array at the top of a module, say (of an activation's, perhaps)"
+            )
         # A process that is told to end ends: the service would catch SIGTERM.
         jax.config.update("jax_enable_preemption_service", False)
         # There is no collective, and each process would listen for one at a port of its own.
@@ -79,6 +84,7 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=HEARTBEAT_SECONDS,
         )
+    use_all_cores()
     return Processes(process, processes, links)
 
 
