@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fanin.errors import OptionError
-from fanin.pictures import progress as progress_module
+from fanin.pictures import live as live_module
 from fanin.pictures.figures import check_figure_path, figure_bytes, write_figure
 from fanin.pictures.live_curve import LiveCurve
 from fanin.pictures.losses import band, loss_figure
@@ -109,7 +109,7 @@ def test_pace_counts_speed_without_the_compilation():
 
 def test_without_a_terminal_a_line_at_most_every_ten_seconds(monkeypatch, tmp_path):
     clock = 0.0
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(live_module.time, "monotonic", lambda: clock)
     with (
         (tmp_path / "log").open("w") as stream,
         TrainingDisplay(100, UNIFORM, live=True, stream=stream) as display,

@@ -187,7 +187,7 @@ def test_options_are_compared_as_json(tmp_path):
 def test_one_process_at_a_time_writes(tmp_path):
     path = tmp_path / "race.jsonl"
     record, _ = open_record(path, OPENING)
-    with record, pytest.raises(RecordError, match="another process races here"):
+    with record, pytest.raises(RecordError, match="another process is at work here"):
         open_record(path, OPENING)
     open_record(path, OPENING)[0].close()
 

@@ -1,68 +1,35 @@
 """The progress of a map: on a terminal the map itself as it becomes finer, else a line at times."""
 
-import sys
 import time
-from types import TracebackType
 from typing import TextIO
 
 import numpy as np
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.text import Text
 
 from fanin.map import MapResults
-from fanin.pictures.progress import LINE_SECONDS, REFRESH_SECONDS, duration
+from fanin.pictures.live import LiveDisplay, duration
 
 _MOST_COLUMNS, _MOST_ROWS = 60, 40
 
 
-class MapDisplay:
+class MapDisplay(LiveDisplay):
     """Shows how far the map of these results is, whenever it is told that there is more of it.
 
     A context manager, on standard error unless told otherwise.
     """
 
     def __init__(self, results: MapResults, *, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self._results = results
-        self._stream = stream or sys.stderr
-        self._shown = time.monotonic()
         self._began: tuple[int, float] | None = None
-        self._live: Live | None = None
-        console = Console(file=self._stream)
-        if console.is_terminal and not console.is_dumb_terminal:
-            # Standard output is for results, so that one is left alone.
-            self._live = Live(
-                self._picture(), console=console, auto_refresh=False, redirect_stdout=False
-            )
-
-    def __enter__(self) -> "MapDisplay":
-        if self._live is not None:
-            self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.update(self._picture(), refresh=True)
-            self._live.stop()
 
     def update(self) -> None:
         """Shows the map, if enough time has gone by since the last."""
-        now = time.monotonic()
         if self._began is None:
             # The first cells hold the compilation, which says nothing of the time to come.
-            self._began = int(self._results.done.sum()), now
-        if now - self._shown < (LINE_SECONDS if self._live is None else REFRESH_SECONDS):
-            return
-        self._shown = now
-        if self._live is None:
-            print(self.text, file=self._stream, flush=True)
-        else:
-            self._live.update(self._picture(), refresh=True)
+            self._began = int(self._results.done.sum()), time.monotonic()
+        self.show()
 
     @property
     def text(self) -> str:
@@ -74,7 +41,8 @@ class MapDisplay:
             parts.append(f"{duration(pace * (cells - done))} left")
         return " · ".join(parts)
 
-    def _picture(self) -> Group:
+    def picture(self) -> Group:
+        """The map, coarse where it is not through yet."""
         values = self._results.filled()[::-1]
         rows, columns = values.shape
         values = values[:: -(-rows // _MOST_ROWS), :: -(-columns // _MOST_COLUMNS)]

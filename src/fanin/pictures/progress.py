@@ -1,22 +1,17 @@
 """The progress of a training run, on a terminal or line by line."""
 
 import math
-import sys
-import time
-from types import TracebackType
 from typing import TextIO
 
 import numpy as np
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from fanin import training
+from fanin.pictures.live import LiveDisplay, duration
 from fanin.pictures.live_curve import LiveCurve
 
-REFRESH_SECONDS = 0.2  # on a terminal: at most five pictures a second
-LINE_SECONDS = 10.0  # elsewhere: at most a line in so many seconds
 _SMOOTHED = 1_000  # the latest batch losses that the one shown is the mean of
 
 
@@ -65,7 +60,7 @@ class Pace:
         return " · ".join(parts)
 
 
-class TrainingDisplay:
+class TrainingDisplay(LiveDisplay):
     """Shows each record it is called with, on standard error unless told otherwise.
 
     A context manager. With a terminal, a bar (and with `live` the curve of the losses under it);
@@ -75,60 +70,29 @@ class TrainingDisplay:
     def __init__(
         self, steps: int, uniform: float, *, live: bool = False, stream: TextIO | None = None
     ) -> None:
-        self._stream = stream or sys.stderr
-        console = Console(file=self._stream)
+        super().__init__(stream)
         self._pace = Pace(steps)
         self._curve = LiveCurve(steps, uniform) if live else None
-        self._shown = time.monotonic()
-        self._live: Live | None = None
-        if console.is_terminal and not console.is_dumb_terminal:
-            self._bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"))
-            self._task = self._bar.add_task("compiling", total=steps)
-            # Standard output is for results, so that one is left alone.
-            self._live = Live(self._bar, console=console, auto_refresh=False, redirect_stdout=False)
-
-    def __enter__(self) -> "TrainingDisplay":
-        if self._live is not None:
-            self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._draw(self._live)
-            self._live.stop()
+        self._bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"))
+        self._task = self._bar.add_task("compiling", total=steps)
 
     def __call__(self, progress: training.Progress) -> None:
         """Takes a record in, and shows it if enough time has gone by since the last."""
         self._pace.update(progress)
         if self._curve is not None:
             self._curve.update(progress)
-        now = time.monotonic()
-        if now - self._shown < (LINE_SECONDS if self._live is None else REFRESH_SECONDS):
-            return
-        self._shown = now
-        if self._live is None:
-            print(self._pace.text, file=self._stream, flush=True)
-        else:
-            self._draw(self._live)
-
-    def _draw(self, live: Live) -> None:
         self._bar.update(self._task, completed=self._pace.done, description=self._pace.text)
-        if self._curve is not None:
-            size = live.console.size
-            curve = self._curve.draw(size.width, size.height - 2)
-            live.update(Group(self._bar, Text(curve, no_wrap=True, overflow="crop")))
-        live.refresh()
+        self.show()
 
+    @property
+    def text(self) -> str:
+        """One line: step, losses, speed and time left, as far as they are known."""
+        return self._pace.text
 
-def duration(seconds: float) -> str:
-    """The time as people say it: "2 min 5 s"."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    def picture(self) -> Group:
+        """A bar, with the curve of the losses under it where that is asked for."""
+        if self._curve is None:
+            return Group(self._bar)
+        size = self._console.size
+        curve = self._curve.draw(size.width, size.height - 2)
+        return Group(self._bar, Text(curve, no_wrap=True, overflow="crop"))

@@ -1,27 +1,24 @@
 """The progress of a race, on a terminal or line by line: the losses of all starts."""
 
 import math
-import sys
 import time
-from types import TracebackType
 from typing import TextIO
 
 import numpy as np
 from rich import box
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fanin.pictures.progress import LINE_SECONDS, REFRESH_SECONDS, duration
+from fanin.pictures.live import LiveDisplay, duration
 from fanin.race import Results
 
 _ON_A_LINE = 8  # starts whose losses fit a line of text
 _BAR = 24
 
 
-class RaceDisplay:
+class RaceDisplay(LiveDisplay):
     """Shows how the race of these results stands, whenever it is told that there is more of them.
 
     A context manager, on standard error unless told otherwise. With a terminal, a bar and a table
@@ -29,46 +26,16 @@ class RaceDisplay:
     """
 
     def __init__(self, results: Results, *, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self._results = results
-        self._stream = stream or sys.stderr
-        self._shown = time.monotonic()
         self._began: tuple[int, float] | None = None
-        self._live: Live | None = None
-        console = Console(file=self._stream)
-        if console.is_terminal and not console.is_dumb_terminal:
-            # Standard output is for results, so that one is left alone.
-            self._live = Live(
-                self._picture(), console=console, auto_refresh=False, redirect_stdout=False
-            )
-
-    def __enter__(self) -> "RaceDisplay":
-        if self._live is not None:
-            self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.update(self._picture(), refresh=True)
-            self._live.stop()
 
     def update(self) -> None:
         """Shows the results, if enough time has gone by since the last."""
-        now = time.monotonic()
         if self._began is None and self._results.steps_done:
             # What came before was compiled, or was on record.
-            self._began = self._results.steps_done, now
-        if now - self._shown < (LINE_SECONDS if self._live is None else REFRESH_SECONDS):
-            return
-        self._shown = now
-        if self._live is None:
-            print(self.text, file=self._stream, flush=True)
-        else:
-            self._live.update(self._picture(), refresh=True)
+            self._began = self._results.steps_done, time.monotonic()
+        self.show()
 
     @property
     def text(self) -> str:
@@ -100,7 +67,8 @@ class RaceDisplay:
         """The lane's dev losses by seed, each the last that was measured."""
         return self._results.latest_dev_losses(lane)
 
-    def _picture(self) -> Group:
+    def picture(self) -> Group:
+        """A bar, the pace, and a table of the starts' losses."""
         results = self._results
         plan = results.plan
         whole = max(1, plan.steps * len(plan.lanes) * len(plan.seeds))

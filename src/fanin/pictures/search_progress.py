@@ -1,22 +1,19 @@
 """The progress of a search, on a terminal or line by line: the rung, what was spent, who leads."""
 
-import sys
 import time
-from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from fanin.pictures.progress import LINE_SECONDS, REFRESH_SECONDS, duration
+from fanin.pictures.live import LiveDisplay, duration
 from fanin.search import SearchResults
 
 _BAR = 24
 
 
-class SearchDisplay:
+class SearchDisplay(LiveDisplay):
     """Shows how a search stands, whenever it is told that there is more of it.
 
     A context manager, on standard error unless told otherwise. With a terminal, a bar and a line
@@ -24,50 +21,19 @@ class SearchDisplay:
     """
 
     def __init__(self, results: SearchResults, *, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self._results = results
-        self._stream = stream or sys.stderr
-        self._shown = time.monotonic()
         self._began: tuple[float, float] | None = None
         self._told = 0
-        self._live: Live | None = None
-        console = Console(file=self._stream)
-        if console.is_terminal and not console.is_dumb_terminal:
-            # Standard output is for results, so that one is left alone.
-            self._live = Live(
-                self._picture(), console=console, auto_refresh=False, redirect_stdout=False
-            )
-
-    def __enter__(self) -> "SearchDisplay":
-        if self._live is not None:
-            self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.update(self._picture(), refresh=True)
-            self._live.stop()
 
     def update(self) -> None:
         """Shows the results, if a rung is through or enough time has gone by since the last."""
-        now = time.monotonic()
-        spent = self._results.spent
+        spent, done = self._results.spent, len(self._results.rungs)
         if self._began is None and spent:
             # What came before was compiled, or was on record.
-            self._began = spent, now
-        done = len(self._results.rungs)
-        waiting = now - self._shown < (LINE_SECONDS if self._live is None else REFRESH_SECONDS)
-        if waiting and (self._live is not None or done == self._told):
-            return
-        self._shown, self._told = now, done
-        if self._live is None:
-            print(self.text, file=self._stream, flush=True)
-        else:
-            self._live.update(self._picture(), refresh=True)
+            self._began = spent, time.monotonic()
+        self.show(line=done > self._told)
+        self._told = done
 
     @property
     def text(self) -> str:
@@ -112,7 +78,8 @@ class SearchDisplay:
         pace = (time.monotonic() - self._began[1]) / done
         return [f"at most {duration(pace * left)} left"]
 
-    def _picture(self) -> Group:
+    def picture(self) -> Group:
+        """A bar, the rung, and who leads."""
         results = self._results
         bar = ProgressBar(
             total=results.plan.budget,

@@ -171,7 +171,7 @@ def lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise RecordError(
-            f"{path}: another process races here; wait for it, or give another folder"
+            f"{path}: another process is at work here; wait for it, or give another folder"
         ) from None
     except OSError as error:
         # Some network file systems have no locks, and are no worse off than before.
