@@ -160,7 +160,7 @@ class Stepwise:
 
 
 class FaninNotebook(Stepwise):
-    """The lesson's loop: build the graph, forward, backward, update, cell by cell."""
+    """The lesson's loop by hand: build the graph, walk back through it, update, cell by cell."""
 
     def prepare(self) -> None:
         self.contexts, self.targets = self.problem.contexts, self.problem.targets
@@ -172,7 +172,6 @@ class FaninNotebook(Stepwise):
         hidden = vectors.matmul_bias(weight, bias).tanh()
         logits = hidden.matmul_bias(out_weight, out_bias)
         loss = logits.softmax_cross_entropy(self.targets[examples])
-        loss.forward()
         loss.backward()
         for p in self.parameters:
             p.data = p.data - RATE * p.grad

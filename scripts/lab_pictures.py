@@ -98,7 +98,7 @@ def use(page: Page, *, timed: bool) -> None:
     train(widgets.nth(4), "20000")
     page.get_by_role("button", name="Make names").click()
     page.locator(".names").wait_for()
-    page.get_by_role("button", name="Diagnose").click()
+    page.get_by_role("button", name="Diagnose", exact=True).click()
     page.locator(".fanin-report").wait_for()
 
 
