@@ -39,6 +39,11 @@ def test_a_word_hangs_on_the_seed_and_its_number_alone(model):
     assert words(many[TILE:]) != words(many[:5])
 
 
+def test_rows_of_ids_read_as_each_would_by_itself(model):
+    ids = np.array([[3, 1, 0, 0], [1, 2, 3, 4], [0, 0, 0, 0]], np.int32)
+    assert model.vocabulary.decode_rows(ids) == [model.vocabulary.decode(row) for row in ids]
+
+
 def test_words_follow_the_probabilities_of_the_model(model):
     """First letters, and second letters after J, as often as the softmax of the logits says."""
     count = 20_000

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, NamedTuple, final
 
 import jax
@@ -23,7 +24,7 @@ MOST_WORDS = 10_000_000
 # asked for: a matrix product of another size may add up in another order.
 TILE = 1024
 # Most words are short: when so many of a tile have not ended, they go on in a smaller one.
-FEW = 256
+FEWER = (256, 64)
 _SHORTEST_LIMIT = 100  # symbols, for lists whose own words are short
 
 Known = Literal["train", "held out", "new"]
@@ -67,11 +68,11 @@ def sample(
     known = _known(model)
     samples: list[Sample] = []
     for ids in _tiles(model, count, temperature, prefix, seed):
-        for row in ids[: count - len(samples)]:
-            word = prefix + model.vocabulary.decode(row)
+        texts, ended = model.vocabulary.decode_rows(ids), (ids == BOUNDARY).any(axis=1).tolist()
+        for text, complete in islice(zip(texts, ended, strict=True), count - len(samples)):
             # As the list of words was made, so that a word is found there by its letters.
-            word = unicodedata.normalize("NFC", word).strip()
-            samples.append(Sample(word, known.get(word, "new"), complete=BOUNDARY in row))
+            word = unicodedata.normalize("NFC", prefix + text).strip()
+            samples.append(Sample(word, known.get(word, "new"), complete))
     return samples
 
 
@@ -97,7 +98,7 @@ def _known(model: Model) -> dict[str, Known]:
 
 def _tiles(
     model: Model, count: int, temperature: float, prefix: str, seed: int
-) -> Iterator[list[list[int]]]:
+) -> Iterator[Int32[np.ndarray, "examples steps"]]:
     """Ids of the symbols after the prefix, a row a word, tile by tile; boundaries fill up."""
     network = model.network
     if missing := sorted(set(prefix).difference(model.vocabulary.symbols)):
@@ -127,7 +128,7 @@ def _tiles(
                 "the model's logits are not finite, so that no word can be drawn; its training "
                 "went wrong: train it again, with a lower learning rate"
             )
-        yield np.asarray(ids)[:, : int(steps)].tolist()
+        yield np.asarray(ids)[:, : int(steps)]
 
 
 class _State(NamedTuple):
@@ -194,13 +195,19 @@ def _make_words(
 
     contexts = jnp.broadcast_to(context, (TILE, context.size))
     ids = jnp.full((TILE, limit), BOUNDARY, jnp.int32)
-    begin = _State(jnp.int32(0), contexts, ids, jnp.zeros(TILE, bool), jnp.bool_(True))
-    most = go_on(begin, even, FEW)
-    # The long words go on by themselves.
-    few = jnp.argsort(most.ended, stable=True)[:FEW]
-    rest = most._replace(contexts=most.contexts[few], ids=most.ids[few], ended=most.ended[few])
-    rest = go_on(rest, even[few], 0)
-    return most.ids.at[few].set(rest.ids), rest.step, rest.finite
+    rows = jnp.arange(TILE)
+    state = _State(jnp.int32(0), contexts, ids, jnp.zeros(TILE, bool), jnp.bool_(True))
+    for left in (*FEWER, 0):
+        state = go_on(state, even[rows], left)
+        ids = ids.at[rows].set(state.ids)
+        going = jnp.argsort(state.ended, stable=True)[:left]
+        rows, state = (
+            rows[going],
+            state._replace(
+                contexts=state.contexts[going], ids=state.ids[going], ended=state.ended[going]
+            ),
+        )
+    return ids, state.step, state.finite
 
 
 def _unknown(prefix: str, missing: list[str], symbols: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Integer, UInt
 
 from fanin.errors import ShapeError, WordsError
 
@@ -91,6 +91,11 @@ class Vocabulary:
                 break
             letters.append(self.symbols[number - 1])
         return "".join(letters)
+
+    def decode_rows(self, ids: Integer[np.ndarray, "examples steps"]) -> list[str]:
+        """The text of each row of ids in range: all before the boundaries that fill it up."""
+        letters = np.array(["", *self.symbols])[ids]
+        return np.ascontiguousarray(letters).view(f"<U{ids.shape[1]}")[:, 0].tolist()
 
 
 def _code_points(text: str) -> UInt[np.ndarray, "..."]:
