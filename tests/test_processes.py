@@ -95,6 +95,15 @@ def test_a_process_that_has_ended_is_named_even_while_another_is_waited_for(thre
         three[1].tell()
 
 
+def test_a_process_that_was_ahead_when_it_ended_is_missed_at_once(three):
+    for said in (b"first", b"second", b"third"):
+        three[1].gather(said)
+    three[2].gather(b"")
+    three[1].abandon()
+    with pytest.raises(ProcessLost, match=r"process 1 \(127\.0\.0\.1\) of 3 has ended"):
+        three[0].gather(b"")
+
+
 def test_processes_with_other_options_or_versions_are_refused_on_all_of_them(three):
     machine = this_machine()
     options = [{"lane a": {"training": {"lr": rate}}} for rate in (0.1, 0.1, 0.3)]

@@ -47,6 +47,19 @@ class Link:
             raise Gone("the connection was closed")
         self._read += part
 
+    def take_in(self) -> None:
+        """Takes in all that has come, without waiting; Gone where the other end is."""
+        while True:
+            try:
+                part = self.connection.recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise Gone(error.strerror or str(error)) from None
+            if not part:
+                raise Gone("the connection was closed")
+            self._read += part
+
     def whole(self) -> bytes | None:
         """The next message, if all of it is here."""
         if len(self._read) < _LENGTH:

@@ -49,10 +49,16 @@ class Processes:
         found, lost = {0: message}, list[int]()
         with selectors.DefaultSelector() as waiting:
             for place, link in self._links.items():
-                waiting.register(link.connection, selectors.EVENT_READ, place)
+                try:
+                    # One that was ahead may have ended behind what it had said.
+                    link.take_in()
+                except Gone:
+                    lost.append(place)
+                    continue
                 if (whole := link.whole()) is not None:
                     found[place] = whole
-                    waiting.unregister(link.connection)
+                else:
+                    waiting.register(link.connection, selectors.EVENT_READ, place)
             while waiting.get_map() and not lost:
                 for key, _ in waiting.select():
                     link = self._links[key.data]
