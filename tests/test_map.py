@@ -15,6 +15,7 @@ from fanin.map import (
     MapAxis,
     MapCell,
     MapResults,
+    between,
     explore,
     read_axis,
     scales,
@@ -218,6 +219,9 @@ def test_theorys_scales_stand_at_each_cell_or_it_says_why_not(plan):
     theory = depth_scales(find_nonlinearity("tanh"), 1.5**2, plan.cell.sigma_b**2)
     assert found.xi_c[:, 1].tolist() == [theory.xi_c] * 3
     assert found.xi_grad[0, 1] == pytest.approx(1 / abs(np.log(theory.chi)))
+    assert between(plan).shape == (3, 13)
+    wide = dataclasses.replace(plan, x=read_axis("gain=1:4:40"), y=read_axis("sigma_b=0:1:40"))
+    assert between(wide).shape == (40, 40)
     without = scales(dataclasses.replace(plan, residual=True))
     assert isinstance(without, NoTheory)
     assert "residual" in without.reason

@@ -8,13 +8,16 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from fanin.map.axes import WHOLE, MapAxis
+from fanin.map.axes import MapAxis
 from fanin.map.plan import Cell, Map
 from fanin.networks.activations import nonlinearity_of
 from fanin.theory import NoTheory, TheoryError, depth_scales, fixed_point
 
 MULTIPLES = (1, 6)
 """Of a scale, as drawn: in figure 5 of Schoenholz et al. 2017 networks train up to 6 ξ_c."""
+
+_OF_THEORY = ("gain", "sigma_b")
+_MOST_BETWEEN = 2_000
 
 
 @final
@@ -45,10 +48,16 @@ def scales(plan: Map) -> Scales | NoTheory:
 
 
 def between(plan: Map, times: int = 6) -> Map:
-    """The map with so many more values along its axes of real numbers, to draw lines by."""
+    """The map with so many more values along its axes that theory knows, to draw lines by.
+
+    Fewer where there would be thousands, as over two such axes.
+    """
+    known = [axis for axis in (plan.x, plan.y) if axis.setting in _OF_THEORY]
+    while times > 1 and math.prod(len(axis.values) * times for axis in known) > _MOST_BETWEEN:
+        times -= 1
 
     def finer(axis: MapAxis) -> MapAxis:
-        if axis.name in WHOLE or axis.name == "lr":
+        if axis not in known:
             return axis
         places = np.linspace(0, len(axis.values) - 1, (len(axis.values) - 1) * times + 1)
         values = np.interp(places, np.arange(len(axis.values)), axis.values)
@@ -66,12 +75,16 @@ def of_cell(activation: str, cell: Cell) -> tuple[float, float]:
 def _scales(activation: str, gain: float, sigma_b: float) -> tuple[float, float]:
     nonlinearity = nonlinearity_of(activation)
     try:
-        settled = fixed_point(nonlinearity, gain**2, sigma_b**2)
-        if isinstance(settled, NoTheory) or settled.stability == "unstable":
-            return math.nan, math.nan
-        chi = settled.chi
-        by_gradient = math.inf if chi == 1.0 else 0.0 if chi == 0.0 else 1 / abs(math.log(chi))
         pair = depth_scales(nonlinearity, gain**2, sigma_b**2)
+        if not isinstance(pair, NoTheory):
+            return pair.xi_c, _by_gradient(pair.chi)
+        settled = fixed_point(nonlinearity, gain**2, sigma_b**2)
     except TheoryError:
         return math.nan, math.nan
-    return (math.nan if isinstance(pair, NoTheory) else pair.xi_c), by_gradient
+    if isinstance(settled, NoTheory) or settled.stability == "unstable":
+        return math.nan, math.nan
+    return math.nan, _by_gradient(settled.chi)
+
+
+def _by_gradient(chi: float) -> float:
+    return math.inf if chi == 1.0 else 0.0 if chi == 0.0 else 1 / abs(math.log(chi))

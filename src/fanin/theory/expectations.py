@@ -48,6 +48,14 @@ Pairwise = Callable[
 # More panels than this at once are noise, which halving does not resolve.
 _MOST_PANELS = 2_000
 
+# Terms of the series for pairs, more where the fewer are not enough, and panels that resolve the
+# last Hermite polynomial.
+_TERMS = (64, 256)
+_FINE = np.linspace(-_SPAN, _SPAN, 49)
+
+# The share of a result that the series may miss; what it misses more of is integrated.
+_MISSED = 1e-11
+
 # Numbers held at once in the rule for pairs.
 _BLOCK = 1 << 17
 
@@ -140,6 +148,9 @@ def decorrelation(nonlinearity: Nonlinearity, q: float, gamma: float) -> float:
     ) -> Float64[np.ndarray, "... nodes"]:
         return 0.5 * (nonlinearity.values(a) - nonlinearity.values(b)) ** 2
 
+    series = _by_series(nonlinearity, q, gamma, of_slopes=False)
+    if series is not None:
+        return series
     # Nearer to 1 than numbers lie to each other there is only rounding to be had; the first order
     # in gamma goes on.
     nearest = nonlinearity.precision
@@ -156,6 +167,9 @@ def derivative_product(nonlinearity: Nonlinearity, q: float, gamma: float) -> fl
     ) -> Float64[np.ndarray, "... nodes"]:
         return nonlinearity.slopes(a) * nonlinearity.slopes(b)
 
+    series = _by_series(nonlinearity, q, gamma, of_slopes=True)
+    if series is not None:
+        return series
     if not 0.0 <= gamma < nonlinearity.precision:
         return _pair(nonlinearity, q, gamma, product)
     return moments(nonlinearity, q).derivative_second_moment
@@ -188,6 +202,60 @@ def _rule(
     weights = 0.5 * widths * WEIGHTS * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
     stray = (np.abs(z) > _HALF[-2]) | (widths * root < 1e-12 * min(root, 1.0))
     return (root * z).ravel(), weights.ravel(), stray.ravel()
+
+
+def _by_series(nonlinearity: Nonlinearity, q: float, gamma: float, of_slopes: bool) -> float | None:
+    """E[g(u₁) g(u₂)] of the slopes, or E[g²] less that of the values; None where digits would lack.
+
+    Mehler's formula: E[g(√q z₁) g(√q z₂)] = Σ a_k² c^k with the Hermite coefficients a_k of
+    g(√q z) and c = 1 − γ. The terms die away fast, of a kinked g too unless c is near 1, and then
+    a pair costs next to nothing.
+    """
+    # In float32 there are too few digits to tell.
+    if not 1e-3 <= gamma <= 2.0 or nonlinearity.precision > 1e-12:
+        return None
+    for terms in _TERMS:
+        squares, second_moment = _squares(nonlinearity, _checked(q), of_slopes, terms)
+        powers = (1.0 - gamma) ** np.arange(terms)
+        # What these leave of E[g²] = Σ a_k² goes with higher powers, which are at most the last.
+        beyond = abs(second_moment - float(squares.sum()))
+        found = float(squares @ powers if of_slopes else squares @ (1.0 - powers) + beyond)
+        missed = beyond * abs(float(powers[-1])) + 1e-13 * second_moment
+        if missed <= _MISSED * abs(found):
+            return found
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _squares(
+    nonlinearity: Nonlinearity, q: float, of_slopes: bool, terms: int
+) -> tuple[Float64[np.ndarray, "terms"], float]:
+    """The first a_k², and E[g²], which is the sum of all."""
+    z, weights = _fine_rule(nonlinearity, q)
+    g = (nonlinearity.slopes if of_slopes else nonlinearity.values)(
+        math.sqrt(max(q, _SMALLEST)) * z
+    )
+    weighted = weights * g
+    before, polynomial = np.zeros_like(z), np.ones_like(z)
+    coefficients = np.empty(terms)
+    for k in range(terms):
+        coefficients[k] = weighted @ polynomial
+        following = (z * polynomial - math.sqrt(k) * before) / math.sqrt(k + 1)
+        before, polynomial = polynomial, following
+    return coefficients**2, float(weighted @ g)
+
+
+@lru_cache(maxsize=64)
+def _fine_rule(
+    nonlinearity: Nonlinearity, q: float
+) -> tuple[Float64[np.ndarray, "nodes"], Float64[np.ndarray, "nodes"]]:
+    """Nodes z with weights for E[g(√q z) h(z)], with h any of those polynomials."""
+    root = math.sqrt(max(q, _SMALLEST))
+    inner = smooth_panels(nonlinearity, _reach(root)) / root
+    edges = np.union1d(_FINE, inner[np.abs(inner) < _SPAN])
+    z = panel_nodes(edges[:-1], edges[1:])
+    weights = 0.5 * np.diff(edges)[:, None] * WEIGHTS * np.exp(-0.5 * z * z)
+    return z.ravel(), weights.ravel() / math.sqrt(2.0 * math.pi)
 
 
 def _pair(nonlinearity: Nonlinearity, q: float, gamma: float, integrand: Pairwise) -> float:
