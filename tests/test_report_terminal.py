@@ -297,3 +297,18 @@ def test_bounds_say_where_a_value_would_be_good():
     assert bounds(check("a", "bad", value=0.1, low=3.0)) == "0.100, good from 3"
     assert bounds(check("a", "bad", value=0.1)) == "0.100"
     assert bounds(check("a", "bad", low=3.0)) == ""
+
+
+def test_beyond_twelve_prescriptions_the_others_take_a_line_each():
+    names = [f"hidden.{place}" for place in range(20)]
+    made = [
+        Prescription(f"{name}.weight", name, "scale", 0.5, (), "× 0.5", f"fix {name}", "why", ())
+        for name in names
+    ]
+    layers = [layer(name, place) for place, name in enumerate(names)]
+    lines = shown(report(layers, prescriptions=tuple(made)))
+    assert sum(line.strip().startswith("fix hidden.") for line in lines) == 12
+    assert sum(line.strip() == "why" for line in lines) == 12
+    assert [line.rstrip() for line in lines if ".weight: × 0.5" in line] == [
+        f"{place}. hidden.{place - 1}.weight: × 0.5" for place in range(1, 21)
+    ]

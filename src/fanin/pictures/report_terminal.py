@@ -25,6 +25,7 @@ from fanin.pictures.report_text import (
 WIDTH = 100
 STYLES: dict[Verdict, str] = {"good": "green", "suspect": "yellow", "bad": "bold red"}
 _SHORTEST_NAME, _LONGEST_NAME = 12, 24
+_WHOLE = 12  # prescriptions that are shown with reason and code
 # What a narrow table goes without, in this order.
 _DROPPED = (
     report_rows.FAN_IN,
@@ -50,8 +51,7 @@ def print_report(report: Report, stream: TextIO | None = None, *, width: int | N
     console.print(_layers(console, report))
     if report.prescriptions:
         console.print("\nPrescriptions", style="bold")
-        for index, prescription in enumerate(report.prescriptions, 1):
-            _print_prescription(console, index, prescription)
+        _print_prescriptions(console, report.prescriptions)
     if report.choices:
         console.print(
             "\nOver the depth the gradients grow or shrink more than tenfold. Choices:",
@@ -167,11 +167,16 @@ def _column_width(found: Sequence[Row], place: int) -> int:
     return max(title, *(len(row.cells[place]) for row in found))
 
 
-def _print_prescription(console: Console, index: int, prescription: Prescription) -> None:
-    head = Text.assemble((f"{index}. {prescription.parameter}", "bold"), f": {prescription.change}")
-    console.print(head)
-    console.print(Padding(Text(prescription.reason), (0, 0, 0, 3)))
-    _print_code(console, prescription.code)
+def _print_prescriptions(console: Console, prescriptions: Sequence[Prescription]) -> None:
+    """The first ones with reason and code; where there are many, a line for each of the others."""
+    for index, prescription in enumerate(prescriptions, 1):
+        head = (f"{index}. {prescription.parameter}", "bold"), f": {prescription.change}"
+        if index == _WHOLE + 1:
+            console.print("The others in short; their reasons and code are in --json and --html:")
+        console.print(Text.assemble(*head))
+        if index <= _WHOLE:
+            console.print(Padding(Text(prescription.reason), (0, 0, 0, 3)))
+            _print_code(console, prescription.code)
 
 
 def _print_choice(console: Console, choice: Choice) -> None:
