@@ -195,6 +195,14 @@ def test_a_map_that_was_stopped_goes_on_and_gives_the_same(plan, cells, tmp_path
         next(explore(plan, tmp_path))
 
 
+def test_a_map_that_does_not_fit_the_memory_is_refused(plan):
+    huge = dataclasses.replace(
+        plan, x=MapAxis("width", (10.0, 90_000.0)), y=MapAxis("depth", (1.0, 90_000.0))
+    )
+    with pytest.raises(OptionError, match=r"depth 90,000 and width 90,000, trained at once, take"):
+        next(explore(huge))
+
+
 def test_step_0_is_what_theory_expects(corpus):
     """At width 100: χ to the power of the layers between, examples that become one or part."""
     plan = Map(

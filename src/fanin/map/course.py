@@ -11,12 +11,13 @@ import jax
 import msgspec
 import numpy as np
 
+from fanin.errors import OptionError
 from fanin.map.order import levels
 from fanin.map.plan import Map
 from fanin.map.programs import draws, looking, settings_of, training
 from fanin.map.record import MapCell, MapOpening, open_map_record
 from fanin.race.agreement import agree
-from fanin.race.devices import everywhere, tile_width, use_all_cores
+from fanin.race.devices import everywhere, memory_for_states, tile_width, use_all_cores
 from fanin.race.machine import this_machine
 from fanin.race.processes import ALONE, Processes, ProcessLost
 from fanin.race.record import folder_for
@@ -34,13 +35,15 @@ def explore(
 
     In a folder where the same map was begun, what is recorded comes first and only the rest is
     computed, with the same numbers as if it had not been stopped. Raises RecordError for a folder
-    that cannot be used or holds another map.
+    that cannot be used or holds another map, and OptionError for networks that do not fit the
+    memory.
 
     Several processes (`fanin.race.join`) share the cells, and each iterates to the end: process 0
     has the folder and yields all cells, the others yield their own. Raises OptionError on all of
     them where their plans differ, and ProcessLost where one has ended.
     """
     use_all_cores()
+    _check_memory(plan)
     opening = MapOpening(plan.options(), this_machine())
     agree(processes, opening.options, opening.machine)
     with ExitStack() as stack:
@@ -57,6 +60,20 @@ def explore(
             if record is not None:
                 record.append(cell)
             yield cell
+
+
+def _check_memory(plan: Map) -> None:
+    """Raises OptionError where networks as large as the map's largest have no room."""
+    ends = [(row, column) for row in (0, -1) for column in (0, -1)]
+    width = max(plan.at(*place).width for place in ends)
+    places = jax.local_device_count() * tile_width()
+    needed = 4 * places * plan.deepest * width**2
+    if needed > (most := 2 * memory_for_states()):
+        raise OptionError(
+            f"{places:,} networks of depth {plan.deepest:,} and width {width:,}, trained at once, "
+            f"take {needed / 2**30:,.1f} GiB, and half of the memory here is "
+            f"{most / 2**30:,.1f} GiB; a lower depth or width would do"
+        )
 
 
 def dev_places(plan: Map) -> np.ndarray:
