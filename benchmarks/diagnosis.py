@@ -1,10 +1,11 @@
 """What a diagnosis costs beside the plain forward and backward pass over the same examples.
 
-`python -m benchmarks.diagnosis` prints a table: the best of some rounds each, the two in turns,
-compilation left out and shown apart. At most three times is what fanin is held to.
+`python -m benchmarks.diagnosis` prints a table: the best of some rounds each, the two in turns, on
+one core; compilation is left out and shown apart. At most three times is what fanin is held to.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=10)
     options.add_argument("--page", type=Path, help="write the table into this page")
     asked = options.parse_args()
+    if hasattr(os, "sched_setaffinity"):  # before JAX makes its threads
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     corpus = Corpus.of(bundled_names())
     some = np.random.default_rng(0).permutation(len(corpus.train))[: asked.examples]
     contexts = corpus.train.contexts[some].astype(np.int32)

@@ -312,3 +312,9 @@ def test_beyond_twelve_prescriptions_the_others_take_a_line_each():
     assert [line.rstrip() for line in lines if ".weight: × 0.5" in line] == [
         f"{place}. hidden.{place - 1}.weight: × 0.5" for place in range(1, 21)
     ]
+
+
+def test_a_report_prints_itself_and_is_named_in_short():
+    value = report([layer("hidden.0", 0)], [check("gain", "bad", ["hidden.0"], text="Too wide.")])
+    assert str(value).splitlines() == shown(value)
+    assert repr(value) == "<Report of CharacterMLP (hidden 40): bad (gain); print it for more>"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from io import BytesIO, TextIOWrapper
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from fanin.diagnosis.recording import Number, Recording
@@ -12,9 +13,9 @@ Verdict: TypeAlias = Literal["good", "suspect", "bad"]
 VERDICTS: tuple[Verdict, ...] = ("good", "suspect", "bad")
 """From the best to the worst. Bad: training is hindered; suspect: it may be."""
 
-DRAWN_BY = "fanin.pictures.report_html"
-"""The module that draws reports: known by name alone, because pictures stand above what they show,
-and loaded when one is asked for, because it takes matplotlib."""
+DRAWN_BY, PRINTED_BY = "fanin.pictures.report_html", "fanin.pictures.report_terminal"
+"""The modules that show reports: known by name alone, because pictures stand above what they show,
+and loaded when one is asked for, because drawing takes matplotlib."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -300,6 +301,18 @@ class Report:
         from fanin.diagnosis.document import document_of, to_json
 
         return to_json(document_of(self))
+
+    def __str__(self) -> str:
+        """The report in words, as `fanin diagnose` prints it: for `print(report)`."""
+        with TextIOWrapper(BytesIO(), "utf-8") as text:
+            import_module(PRINTED_BY).print_report(self, text)
+            text.seek(0)
+            return text.read()
+
+    def __repr__(self) -> str:
+        wrong = [check.name for check in self.checks if check.verdict != "good"]
+        names = f" ({', '.join(wrong)})" if wrong else ""
+        return f"<Report of {self.recording.subject}: {self.verdict}{names}; print it for more>"
 
     def figure(self, name: str) -> Any:
         """A matplotlib figure: "preactivations", "activations", "gradients" (histograms),
