@@ -316,5 +316,5 @@ def test_beyond_twelve_prescriptions_the_others_take_a_line_each():
 
 def test_a_report_prints_itself_and_is_named_in_short():
     value = report([layer("hidden.0", 0)], [check("gain", "bad", ["hidden.0"], text="Too wide.")])
-    assert str(value).splitlines() == shown(value)
+    assert [line.rstrip() for line in str(value).splitlines()] == shown(value)
     assert repr(value) == "<Report of CharacterMLP (hidden 40): bad (gain); print it for more>"

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from io import BytesIO, TextIOWrapper
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from fanin.diagnosis.recording import Number, Recording
@@ -304,10 +303,7 @@ class Report:
 
     def __str__(self) -> str:
         """The report in words, as `fanin diagnose` prints it: for `print(report)`."""
-        with TextIOWrapper(BytesIO(), "utf-8") as text:
-            import_module(PRINTED_BY).print_report(self, text)
-            text.seek(0)
-            return text.read()
+        return import_module(PRINTED_BY).in_words(self)
 
     def __repr__(self) -> str:
         wrong = [check.name for check in self.checks if check.verdict != "good"]

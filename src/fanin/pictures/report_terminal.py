@@ -41,7 +41,18 @@ _DROPPED = (
 
 def print_report(report: Report, stream: TextIO | None = None, *, width: int | None = None) -> None:
     """Writes the report to a stream (standard output), in at most a hundred columns."""
-    console = new_console(stream, width)
+    _print(new_console(stream, width), report)
+
+
+def in_words(report: Report) -> str:
+    """What `print_report` would write to a file."""
+    console = Console(force_terminal=False, highlight=False, markup=False, emoji=False, width=WIDTH)
+    with console.capture() as captured:
+        _print(console, report)
+    return captured.get()
+
+
+def _print(console: Console, report: Report) -> None:
     order = [layer.name for layer in report.recording.layers]
     console.print(Text(report.recording.subject, style="dim"))
     console.print(verdict_text(console, report.verdict) + Text(": " + headline(report)))
