@@ -106,7 +106,10 @@ def test_a_step_is_that_of_the_network_made_layer_by_layer(
     """The stack with a loop over the depth learns as CharacterMLP does, in a stack of any size."""
     depth, width = 3, 5
     network = DeepNetwork(len(corpus.vocabulary), 2, 3, width, activation, normalisation, residual)
-    started = network.start(network.draw(jax.random.key(3), 6), jnp.float32(1.3), jnp.float32(0.2))
+    gain, sigma_b = jnp.float32(1.3), jnp.float32(0.2)
+    # Compiled whole: operation by operation that takes longer than all else here.
+    begin = jax.jit(lambda key: network.start(network.draw(key, 6), gain, sigma_b))
+    started = begin(jax.random.key(3))
     own = CharacterMLP(
         len(corpus.vocabulary), 2, 3, (width,) * depth, activation, normalisation, residual
     )
@@ -132,8 +135,12 @@ def test_a_step_is_that_of_the_network_made_layer_by_layer(
     contexts = jnp.asarray(corpus.train.contexts[:16].astype(np.int32))
     targets = jnp.asarray(corpus.train.targets[:16].astype(np.int32))
     kept = room(network, started["layers"]["bias"].shape[0], 16)
-    after, loss, _ = train_step(network, started, contexts, targets, 3, 0.5, kept)
-    expected, gradient, _ = loss_and_gradient(own, named(started), contexts, targets)
+    after, loss, _ = jax.jit(lambda p: train_step(network, p, contexts, targets, 3, 0.5, kept))(
+        started
+    )
+    expected, gradient, _ = jax.jit(lambda p: loss_and_gradient(own, p, contexts, targets))(
+        named(started)
+    )
     assert loss == pytest.approx(float(expected), rel=1e-5)
     for name, value in named(after).items():
         wanted = named(started)[name] - 0.5 * gradient[name]

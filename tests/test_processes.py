@@ -266,3 +266,41 @@ def test_a_race_whose_process_is_killed_says_what_is_missing_and_goes_on_alone(
     ]
     assert losses[0] == losses[1]
     assert len(losses[0]) > 4
+
+
+def test_a_map_whose_process_is_killed_says_what_is_missing_and_goes_on_alone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("\n".join(NAMES))
+    cells = ["map", "words.txt", "--x", "gain=0.5:2:20", "--y", "depth=1:20:20", "--width", "8"]
+    cells += ["--block", "2", "--embedding", "2", "--steps", "20", "--batch", "8", "--quiet"]
+    address = ["--coordinator", f"{HERE}:{free_port()}", "--processes", "2", "--process"]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fanin", *cells, *files, *address, place],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for place, files in (("0", ["--out", "record", "--plot", "map.png"]), ("1", []))
+    ]
+    record = tmp_path / "record" / "map.jsonl"
+    until = time.monotonic() + 120
+    while not (record.exists() and len(record.read_bytes().splitlines()) > 20):
+        assert time.monotonic() < until
+        assert both[0].poll() is None, both[0].stderr.read()
+        time.sleep(0.02)
+    both[1].send_signal(signal.SIGKILL)
+    out, err = both[0].communicate(timeout=20)
+    both[1].communicate()
+    assert both[0].returncode == 1
+    assert "fanin: process 1 (127.0.0.1) of 2 has ended; " in err
+    assert "cells are missing, its share among them" in err
+    assert "written: map.png" in out
+    begun = record.read_bytes()
+    assert 20 < len(begun.splitlines()) < 400
+    assert main([*cells, "--out", "record", "--data", "again.csv"]) == 0
+    assert record.read_bytes().startswith(begun)
+    assert main([*cells, "--data", "whole.csv"]) == 0
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
