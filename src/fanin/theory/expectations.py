@@ -229,7 +229,7 @@ def _by_series(nonlinearity: Nonlinearity, q: float, gamma: float, of_slopes: bo
 @lru_cache(maxsize=1024)
 def _squares(
     nonlinearity: Nonlinearity, q: float, of_slopes: bool, terms: int
-) -> tuple[Float64[np.ndarray, "terms"], float]:
+) -> tuple[Float64[np.ndarray, "nodes"], float]:
     """The first a_k², and E[g²], which is the sum of all."""
     z, weights = _fine_rule(nonlinearity, q)
     g = (nonlinearity.slopes if of_slopes else nonlinearity.values)(
