@@ -23,6 +23,7 @@ from fanin.map import (
 from fanin.map.deep import DeepNetwork, room, train_step
 from fanin.map.order import levels
 from fanin.networks import CharacterMLP
+from fanin.pictures.map_figure import map_figure
 from fanin.race.record import RecordError
 from fanin.theory import NoTheory, depth_scales, find_nonlinearity
 from fanin.training.step import loss_and_gradient
@@ -87,6 +88,7 @@ def test_what_makes_no_axis_is_told(text, message):
         ({"y": MapAxis("sigma_w", (1.0, 2.0))}, "two different"),
         ({"measure": "saturated"}, "did you mean saturation"),
         ({"activation": "tanj"}, "did you mean tanh"),
+        ({"activation": "numpy:tanh"}, "cannot be traced by JAX"),
         ({"batch": 1}, "batch must be 2 or more"),
         ({"seed": -1}, "a seed is from 0"),
     ],
@@ -227,6 +229,12 @@ def test_step_0_is_what_theory_expects(corpus):
     assert correlation[1] < 0.3
     assert saturated[0] == 0
     assert 0.2 < saturated[1] < 0.6
+
+
+def test_a_map_of_one_row_can_be_drawn_too(corpus):
+    plan = Map(MapAxis("gain", (1.0, 2.0)), MapAxis("depth", (3.0,)), corpus)
+    (painted,) = map_figure(MapResults(plan)).axes[0].collections
+    assert painted.get_coordinates()[:, 0].tolist() == [[0.5, 2.5], [0.5, 3.5]]
 
 
 def test_theorys_scales_stand_at_each_cell_or_it_says_why_not(plan):

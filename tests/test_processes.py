@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
 from benchmarks.lost_processes import free_port
@@ -189,6 +190,17 @@ def test_who_does_not_come_in_time_is_named_and_a_stranger_is_no_process():
         join(f"{HERE}:{port}", 3, 1, wait=0.2)
     with socket.create_server((HERE, port)), pytest.raises(OptionError, match="already in use"):
         join(f"{HERE}:{port}", 3, 0, wait=5.0)
+
+
+def test_processes_that_have_computed_already_are_told_that_it_is_too_late():
+    jax.devices()
+    address = f"{HERE}:{free_port()}"
+
+    def refused(place):
+        with pytest.raises(OptionError, match="JAX has begun already"):
+            join(address, 2, place, wait=5.0)
+
+    at_once((refused, 0), (refused, 1))
 
 
 def test_a_cluster_tells_its_processes_who_they_are(monkeypatch):

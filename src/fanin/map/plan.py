@@ -12,7 +12,7 @@ from fanin.corpus import Corpus
 from fanin.errors import OptionError
 from fanin.map.axes import MapAxis, check_setting
 from fanin.map.deep import DeepNetwork
-from fanin.networks.activations import activation_name, find_activation
+from fanin.networks.activations import activation_name, check_activation
 from fanin.networks.layers import NormalisationKind
 from fanin.race.devices import tile_width
 
@@ -82,7 +82,7 @@ class Map:
                 raise OptionError(f"{name} must be {least} or more; found {getattr(self, name)}")
         if not 0 <= self.seed < 2**32:
             raise OptionError(f"a seed is from 0 to {2**32 - 1}; found {self.seed}")
-        find_activation(self.activation)
+        check_activation(self.activation)
 
     @property
     def shape(self) -> tuple[int, int]:

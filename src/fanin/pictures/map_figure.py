@@ -159,7 +159,7 @@ def _edges(axis: MapAxis) -> Float[np.ndarray, " nodes"]:
     values = np.array(axis.values)
     if axis.logarithmic:
         values = np.log(values)
+    gaps = np.diff(values) if values.size > 1 else np.ones(1)  # a cell alone has some width too
     between = (values[1:] + values[:-1]) / 2
-    first, last = (values[1] - values[0]) / 2, (values[-1] - values[-2]) / 2
-    edges = np.concatenate([[values[0] - first], between, [values[-1] + last]])
+    edges = np.concatenate([[values[0] - gaps[0] / 2], between, [values[-1] + gaps[-1] / 2]])
     return np.exp(edges) if axis.logarithmic else edges

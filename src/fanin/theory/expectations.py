@@ -1,8 +1,8 @@
 """Expectations over Gaussian pre-activations, of one example and of a pair of examples.
 
 A pre-activation of second moment q is √q z with z ~ N(0, 1). The rules below are Gauss-Legendre
-on panels cut where the activation has kinks, out to 12 standard deviations. Against closed forms
-they are good to 1e-10 or better for one example and 1e-9 for a pair (`tests/test_expectations.py`).
+on panels cut where the activation has kinks, out to 12 standard deviations; for a pair a series
+stands in their place where it has all digits. Against closed forms they are good to 1e-10 or better for one example and 1e-9 for a pair (`tests/test_expectations.py`).
 """
 
 import math
