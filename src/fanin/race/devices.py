@@ -4,6 +4,7 @@ import os
 from functools import lru_cache
 
 import jax
+from jax._src import xla_bridge
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fanin.race.machine import cores
@@ -21,19 +22,16 @@ MEMORY_SHARE = 0.25
 while a step is computed, and activations besides."""
 
 
-def cores_are_devices() -> bool:
-    """Makes each core a device once JAX begins; False where it has, which it leaves as it is."""
-    try:
-        jax.config.update("jax_num_cpu_devices", cores())
-    except RuntimeError:
-        return False
-    return True
+def has_begun() -> bool:
+    """Whether JAX has its devices already, and keeps them as they are."""
+    return xla_bridge.backends_are_initialized()
 
 
 def use_all_cores() -> None:
     """Begins JAX with each core as a device; where it has begun, it has what it has."""
-    if not cores_are_devices():
+    if has_begun():
         return
+    jax.config.update("jax_num_cpu_devices", cores())
     # Where each core has its own work, XLA's threads, as many again and shared by all devices, only
     # get in the way: a fifth of a map's time. It reads how many there are to be when it begins.
     before = os.environ.get("PJRT_NPROC")

@@ -19,7 +19,7 @@ import jax
 import msgspec
 
 from fanin.errors import OptionError
-from fanin.race.devices import cores_are_devices, use_all_cores
+from fanin.race.devices import has_begun, use_all_cores
 from fanin.race.links import Gone, Link
 from fanin.race.processes import ALONE, Processes
 
@@ -65,7 +65,9 @@ def join(coordinator: str, processes: int, process: int, *, wait: float = WAIT) 
     except socket.gaierror as error:
         raise OptionError(f"{coordinator}: {host} is not known here: {error.strerror}") from None
     if not jax.distributed.is_initialized():
-        if not cores_are_devices():
+        if has_begun():
+            for link in links.values():
+                link.close()
             raise OptionError(
                 "JAX has begun already, and processes come together before that; what makes it "
                 "begin is an array at the top of a module, say (of an activation's, perhaps)"

@@ -2,7 +2,8 @@
 
 A pre-activation of second moment q is √q z with z ~ N(0, 1). The rules below are Gauss-Legendre
 on panels cut where the activation has kinks, out to 12 standard deviations; for a pair a series
-stands in their place where it has all digits. Against closed forms they are good to 1e-10 or better for one example and 1e-9 for a pair (`tests/test_expectations.py`).
+stands in their place where it has all digits. Against closed forms they are good to 1e-10 or better
+for one example and 1e-9 for a pair (`tests/test_expectations.py`).
 """
 
 import math
