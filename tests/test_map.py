@@ -1,6 +1,7 @@
 """The map of trainability: its cells, its record, and what theory says beside it."""
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from fanin.map.deep import DeepNetwork, room, train_step
 from fanin.map.order import levels
 from fanin.networks import CharacterMLP
 from fanin.pictures.map_figure import map_figure
+from fanin.pictures.map_progress import MapDisplay
 from fanin.race.record import RecordError
 from fanin.theory import NoTheory, depth_scales, find_nonlinearity
 from fanin.training.step import loss_and_gradient
@@ -235,6 +237,21 @@ def test_a_map_of_one_row_can_be_drawn_too(corpus):
     plan = Map(MapAxis("gain", (1.0, 2.0)), MapAxis("depth", (3.0,)), corpus)
     (painted,) = map_figure(MapResults(plan)).axes[0].collections
     assert painted.get_coordinates()[:, 0].tolist() == [[0.5, 2.5], [0.5, 3.5]]
+
+
+def test_the_time_left_is_told_once_every_process_has_compiled(corpus, monkeypatch):
+    results = MapResults(Map(read_axis("gain=1:2:10"), read_axis("depth=1:10:10"), corpus))
+    display = MapDisplay(results)
+    # The second process's first cell comes long after the first one's, then one a second.
+    told = []
+    for place in range(20):
+        now = 1000.0 * (place > 0) + place
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        results.add(MapCell(place // 10, place % 10, (3.0, 3.0, 3.0)))
+        display.update()
+        told.append(display.text)
+    assert "left" not in told[1]
+    assert told[-1] == "20 of 100 cells · 1 min 20 s left"
 
 
 def test_theorys_scales_stand_at_each_cell_or_it_says_why_not(plan):

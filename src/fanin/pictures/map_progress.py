@@ -11,6 +11,7 @@ from fanin.map import MapResults
 from fanin.pictures.live import LiveDisplay, duration
 
 _MOST_COLUMNS, _MOST_ROWS = 60, 40
+_UNTIMED = 16
 
 
 class MapDisplay(LiveDisplay):
@@ -26,9 +27,10 @@ class MapDisplay(LiveDisplay):
 
     def update(self) -> None:
         """Shows the map, if enough time has gone by since the last."""
-        if self._began is None:
-            # The first cells hold the compilation, which says nothing of the time to come.
-            self._began = int(self._results.done.sum()), time.monotonic()
+        done = int(self._results.done.sum())
+        if self._began is None and done >= _UNTIMED:
+            # The first cells hold every process's compilation, which says nothing of the others.
+            self._began = done, time.monotonic()
         self.show()
 
     @property
