@@ -23,6 +23,8 @@ PREFIX = 512
 PAIRED = 256
 # Histograms reach so many standard deviations to each side of the mean.
 REACH = 4.0
+# Squares of entries between these neither over- nor underflow in float32, nor do sums of them.
+SMALLEST, LARGEST = 1e-15, 1e15
 
 HIGH, LOW, ZERO, NEITHER = 1, -1, 2, 0
 """Codes of the saturation map."""
@@ -165,8 +167,9 @@ def flat(x: Float[Array, "..."], rows: int | None = None) -> Float[Array, "examp
 def unit_sums(x: Float[Array, "examples units"], careful: bool = False) -> UnitSums:
     """Counts, ends, mean and variance of each column.
 
-    Without `careful`, which costs half as much again, all entries count as finite; where one is
-    not, `lowest` or `highest` of its unit is not either, and it is to be measured once more.
+    Without `careful`, which costs twice as much, all entries count as finite and as far from
+    where squares over- and underflow; where `summaries.suit_quick_sums` finds one that is not,
+    the table is to be measured once more.
     """
     xp = array_namespace(x)
     x = widened(x)
@@ -181,13 +184,17 @@ def unit_sums(x: Float[Array, "examples units"], careful: bool = False) -> UnitS
         x = xp.where(is_finite, x, xp.zeros_like(x))
     lowest, highest = xp.min(x, axis=0), xp.max(x, axis=0)
     largest = xp.maximum(xp.abs(lowest), xp.abs(highest))
-    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
-    mean = xp.sum(x / largest, axis=0) / count
-    apart = x / largest - mean
+    largest = xp.where(largest == 0, xp.ones_like(largest), largest)
     if is_finite is not None:
-        apart = xp.where(is_finite, apart, xp.zeros_like(apart))
-    variance = xp.sum(apart * apart, axis=0) / count
-    return UnitSums(x.shape[0], finite, zeros, lowest, highest, largest, mean, variance)
+        mean = xp.sum(x / largest, axis=0) / count
+        apart = xp.where(is_finite, x / largest - mean, xp.zeros_like(x))
+        variance = xp.sum(apart * apart, axis=0) / count
+        return UnitSums(x.shape[0], finite, zeros, lowest, highest, largest, mean, variance)
+    # The mean of equal numbers can be rounded to beyond them, and would leave them a variance.
+    mean = xp.minimum(xp.maximum(xp.sum(x, axis=0) / count, lowest), highest)
+    apart = x - mean
+    variance = xp.sum(apart * apart, axis=0) / count / largest / largest
+    return UnitSums(x.shape[0], finite, zeros, lowest, highest, largest, mean / largest, variance)
 
 
 def how_many(which: Bool[Array, "examples units"]) -> Integer[Array, " units"]:

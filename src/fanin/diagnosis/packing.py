@@ -66,7 +66,7 @@ def packed(measure: Callable[P, Any]) -> Callable[P, Packed]:
 def fetch(tree: Any) -> Any:
     """The tree with everything in it on the host, what is packed unpacked."""
     leaves, structure = jax.tree.flatten(tree)
-    vectors = jax.device_get([each.vector if isinstance(each, Packed) else each for each in leaves])
+    vectors = [np.asarray(each.vector if isinstance(each, Packed) else each) for each in leaves]
     return jax.tree.unflatten(
         structure,
         [

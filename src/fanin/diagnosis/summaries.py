@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
-from fanin.diagnosis.measurements import Cosines, Counts, Ends, Totals, UnitSums
+from fanin.diagnosis.measurements import (
+    LARGEST,
+    SMALLEST,
+    Cosines,
+    Counts,
+    Ends,
+    Totals,
+    UnitSums,
+)
 from fanin.diagnosis.recording import Between, Histogram, Moments, Number, Saturation
 
 # So many columns are compared at a time.
@@ -78,9 +86,10 @@ def between(sums: UnitSums, cosines: Cosines) -> Between:
     )
 
 
-def all_finite(sums: UnitSums) -> bool:
-    """Whether sums that were not measured with care were right to take all entries as finite."""
-    return bool(np.isfinite(sums.lowest).all() and np.isfinite(sums.highest).all())
+def suit_quick_sums(sums: UnitSums) -> bool:
+    """Whether the entries were what `measurements.unit_sums` without `careful` takes them for."""
+    largest = np.asarray(sums.largest)  # comparisons with what is not a number are false
+    return bool(((largest > SMALLEST) & (largest < LARGEST)).all())
 
 
 def saturation(ends: Ends, low: Number, high: Number, sums: UnitSums) -> Saturation | None:

@@ -15,9 +15,11 @@ from torch import Tensor
 from fanin.diagnosis import measurements
 from fanin.diagnosis.measurements import (
     BINS,
+    LARGEST,
     PAIRED,
     REACH,
     SAMPLED,
+    SMALLEST,
     Cosines,
     Counts,
     Signal,
@@ -25,8 +27,6 @@ from fanin.diagnosis.measurements import (
     UnitSums,
 )
 
-# Squares of what lies between these neither over- nor underflow in float32.
-_SMALLEST, _LARGEST = 1e-15, 1e15
 # NumPy reduces the first axis quickly where a row has as many entries as this.
 _ROW = 2_048
 
@@ -86,7 +86,7 @@ def _columns(x: np.ndarray, widths: list[int]) -> list[UnitSums | None]:
     lowest, highest = _reduced(np.minimum, x), _reduced(np.maximum, x)
     largest = np.maximum(np.abs(lowest), np.abs(highest))
     largest[largest == 0.0] = 1.0
-    usual = (largest > _SMALLEST) & (largest < _LARGEST)
+    usual = (largest > SMALLEST) & (largest < LARGEST)
     all_usual = bool(usual.all())
     with np.errstate(all="ignore"):
         mean, variance = _mean_and_variance(x)
