@@ -189,7 +189,8 @@ def train_step(
 
     def visit(place: Any, carry: tuple[Array, Pytree]) -> tuple[Array, Pytree]:
         above, layers = carry
-        layer = at(layers, place)
+        # Read from the stack once; without the barrier once for the pullback, once for the update.
+        layer = jax.lax.optimization_barrier(at(layers, place))
         _, pull = jax.vjp(network.through, layer, at(kept, place))
         gradient, below = pull(above)
         # A layer is written over only when the gradient below it is there, which reads it too: XLA
