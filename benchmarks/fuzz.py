@@ -1,9 +1,10 @@
 """Generated words, files and options by the hundred thousand: `python -m benchmarks.fuzz`.
 
-hypothesis draws lists of words as bytes and as text, command lines, and, for files, which one to
-damage in how many places, 16 mutants a drawing. What comes out of an input is something that keeps
-what is promised of it, or a FaninError; anything else stops the run, shrunk to the smallest input
-that does it. docs/reliability.md has the number of inputs; tests/test_fuzz.py runs some thousands.
+hypothesis draws lists of words as bytes and as text, and command lines; of mutants of files, and of
+most lists of words, it draws a number from which 16 are made. What comes out of an input is
+something that keeps what is promised of it, or a FaninError; anything else stops the run, shrunk to
+the smallest input that does it. docs/reliability.md has the number of inputs; tests/test_fuzz.py
+runs some thousands.
 """
 
 import argparse
@@ -12,11 +13,14 @@ import math
 import os
 import random
 import struct
+import sys
 import tempfile
 import time
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +77,30 @@ CONTENTS = st.one_of(
     st.builds(lambda lines: "\n".join(lines).encode("utf-16", "surrogatepass"), _LINES),
 )
 FROM_PYTHON = st.lists(st.one_of(_WORD, st.text(_LONE, max_size=2)), max_size=8)
+
+
+@lru_cache(maxsize=1)
+def _letters() -> list[list[str]]:
+    """Every code point but lone surrogates, by category."""
+    found = defaultdict[str, list[str]](list)
+    for code in range(sys.maxunicode + 1):
+        found[unicodedata.category(chr(code))].append(chr(code))
+    del found["Cs"]
+    return list(found.values())
+
+
+def list_of_words(chance: random.Random) -> bytes:
+    """Words of a few kinds of letters, in one of a few encodings, now and then damaged."""
+    kinds = chance.choices(_letters(), k=chance.choice((1, 2, 4)))
+    lengths = chance.choice(((1,), (1, 2, 3), (3, 8, 12), (1, 12, 999, 1001)))
+    words = [
+        "".join(chance.choice(chance.choice(kinds)) for _ in range(chance.choice(lengths)))
+        for _ in range(chance.randrange(1, 9))
+    ]
+    ending = chance.choice(("\n", "\n", "\r\n", "\r", "\n\n", "\x85", "\u2028"))
+    encoding = chance.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"))
+    content = ending.join(words).encode(encoding, "replace")
+    return mutant(content, chance) if chance.random() < 0.3 else content
 
 
 def check_words(content: bytes | list[str]) -> None:
@@ -309,11 +337,17 @@ def properties(folder: Path) -> dict[str, "Property"]:
         for reader in (0, 1):
             files.read(reader, hostile(header, body))
 
+    def lists(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(MUTANTS):
+            check_words(list_of_words(chance))
+
     number = st.integers(0, 2**32)
     settled = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=3))
     return {
         "words": Property(1, check_words, (CONTENTS,)),
         "words from Python": Property(1, check_words, (FROM_PYTHON,)),
+        "lists of words": Property(MUTANTS, lists, (number,)),
         "mutants": Property(MUTANTS, mutants, (which, number)),
         "lying descriptions": Property(MUTANTS, described, (number,)),
         "made-up descriptions": Property(1, lying, (_HEADERS,)),
@@ -346,8 +380,9 @@ def run(checked: Property, inputs: int, first: int) -> int:
 
 # So many inputs in the long run, a million in all.
 SHARES = {
-    "words": 300_000,
-    "words from Python": 100_000,
+    "words": 20_000,
+    "words from Python": 20_000,
+    "lists of words": 360_000,
     "mutants": 400_000,
     "lying descriptions": 80_000,
     "made-up descriptions": 20_000,

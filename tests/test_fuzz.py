@@ -14,6 +14,7 @@ def drawn(tmp_path_factory):
     [
         ("words", 500),
         ("words from Python", 300),
+        ("lists of words", 1_600),
         ("mutants", 1_600),
         ("lying descriptions", 480),
         ("made-up descriptions", 60),
