@@ -323,3 +323,10 @@ def test_logits_over_a_large_vocabulary_are_measured_on_some_rows():
     assert layer.preactivation.size == 512 * 100_000
     assert layer.preactivation.largest == float(module(x).detach().abs().max())
     assert len(signals.table(torch.empty(512, 100_000), 1)) == signals.FEWEST
+
+
+def test_where_all_inputs_are_the_same_no_layer_is_blamed():
+    report = diagnose(mlp(), torch.zeros_like(X), Y)
+    assert [check.name for check in report.checks if check.verdict != "good"] == ["examples"]
+    assert report.check("examples").layers == ()
+    assert "inputs themselves" in report.check("examples").text

@@ -174,6 +174,28 @@ def test_a_normalisations_bias_that_kills_units_is_set_to_zero():
     assert not module[1].bias.any()
 
 
+class Joined(nn.Module):
+    """A relu of the sum of two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(12, 64), nn.Linear(12, 64), nn.Linear(64, 5)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.a(x) + self.b(x)))
+
+
+def test_of_a_dead_sum_the_layer_is_named_whose_biases_killed_it():
+    module = Joined()
+    nn.init.constant_(module.b.bias, -10.0)
+    report = diagnose(module, X, Y)
+    assert report.check("dead units").layers == ("b",)
+    assert "the biases of b" in report.check("dead units").text
+    (change,) = report.prescriptions
+    assert (change.parameter, change.action) == ("b.bias", "zero")
+    assert report.fix_().verdict == "good"
+
+
 class Attends(nn.Module):
     """Two blocks of attention."""
 

@@ -113,6 +113,12 @@ class Case:
         return next((each for each in self.layers.values() if each.role == "output"), None)
 
     @property
+    def same_inputs(self) -> bool:
+        """Whether the network's inputs do not vary over the examples."""
+        between = self.recording.input_between
+        return between is not None and not between.varying_share
+
+    @property
     def last_hidden(self) -> Layer | None:
         """The layer that the output layer reads; the last one where there is none."""
         output = self.output

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.output import output_bias_dominates
-from fanin.diagnosis.checks.units import dead_by_bias
+from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Action, Check, Prescription
 
@@ -195,13 +195,13 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
     made: list[Prescription] = []
     for name in check.layers:
         layer = case.layers[name]
-        units, shift = dead_by_bias(layer), _normalised_bias(layer)
-        if shift is not None and layer.dead_units:
+        units, shift = dead_by_bias(layer), normalised_bias(layer)
+        if shift is not None:
             some = layer.dead_units if len(layer.dead_units) <= layer.units // 2 else ()
             change = f"of {len(some)} units set to 0" if some else "set to 0"
             reason = f"after {layer.normalisation} normalisation it is these that hold units flat"
             made.append(_prescription(shift, layer, "zero", check.name, change, reason, units=some))
-        elif layer.bias and (units or _mostly_bias(case, layer)):
+        elif layer.bias and (units or mostly_bias(case, layer)):
             some = units if len(units) <= layer.units // 2 else ()
             change = f"of {len(some)} units set to 0" if some else "set to 0"
             reason = "these biases hold their units where the activation is flat"
@@ -210,23 +210,6 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
         elif layer.weight and layer.dead_units:
             made.append(_drawn(layer, layer.dead_units, check.name, "their units are dead"))
     return made
-
-
-def _normalised_bias(layer: Layer) -> str | None:
-    """The bias of a layer's normalisation, where it outweighs deviations of 1 for some unit.
-
-    What comes out of a normalisation stands on both sides of 0, whatever its weights are.
-    """
-    biases = (own for own in layer.parameters if own.role == "normalisation bias")
-    return next((own.name for own in biases if (own.data.largest or 0.0) > 1.0), None)
-
-
-def _mostly_bias(case: Case, layer: Layer) -> bool:
-    """Whether the biases make up more than half of the pre-activations' power."""
-    if layer.bias is None or layer.preactivation is None:
-        return False
-    own, whole = case.parameters[layer.bias].data.second_moment, layer.preactivation.second_moment
-    return own is not None and whole is not None and own > 0.5 * whole
 
 
 def _symmetry(case: Case, check: Check) -> list[Prescription]:

@@ -119,7 +119,7 @@ def examples(case: Case) -> Check | None:
         at_fault = case.in_order(blame(losses))
         if case.collapsed is not None:
             at_fault = (case.collapsed.name,)
-        if _same_inputs(case):
+        if case.same_inputs:
             at_fault = ()
     correlation = between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
@@ -127,7 +127,7 @@ def examples(case: Case) -> Check | None:
     if verdict != "good":
         text += (
             " The inputs themselves are all the same: diagnose on examples that differ."
-            if _same_inputs(case)
+            if case.same_inputs
             else " To the output layer, different inputs have become one."
         )
     elif limit.verdict(share) != "good":
@@ -143,11 +143,6 @@ def examples(case: Case) -> Check | None:
         text=text,
         source="Poole et al. 2016, section 3: correlations that go to 1 in the ordered phase",
     )
-
-
-def _same_inputs(case: Case) -> bool:
-    between = case.recording.input_between
-    return between is not None and not between.varying_share
 
 
 def first_and_last(case: Case) -> tuple[Layer, Layer] | None:

@@ -64,8 +64,9 @@ def dead_units(case: Case) -> Check | None:
         if not _reads_one_example(case, case.layers[name], share)
     }
     bad = [name for name, verdict in verdicts.items() if verdict != "good"]
-    at_fault = [name for name in bad if by_bias[name]] or _first_dead(case, bad)
-    worst_layer = max(shares, key=lambda name: (name in at_fault, shares[name]))
+    named = [name for name in bad if by_bias[name]] or _first_dead(case, bad)
+    at_fault = [cause for name in named for cause in _shifted_by(case, case.layers[name])]
+    worst_layer = max(shares, key=lambda name: (name in named, shares[name]))
     layer = case.layers[worst_layer]
     text = f"At most {shares[worst_layer]:.1%} of a layer's units are dead ({worst_layer})."
     if bad:
@@ -76,6 +77,8 @@ def dead_units(case: Case) -> Check | None:
         )
         if by_bias[worst_layer]:
             text += f"; {len(by_bias[worst_layer])} of them by their bias alone"
+        elif bad and worst_layer not in at_fault:
+            text += f", where the biases of {case.listed(at_fault)} put them"
         text += "."
     return Check(
         name="dead units",
@@ -127,6 +130,32 @@ def dead_by_bias(layer: Layer) -> tuple[int, ...]:
     return tuple(sorted(set(layer.dead_units) & set(layer.outlying_biases)))
 
 
+def mostly_bias(case: Case, layer: Layer) -> bool:
+    """Whether the biases make up more than half of the pre-activations' power."""
+    if layer.bias is None or layer.preactivation is None:
+        return False
+    own, whole = case.parameters[layer.bias].data.second_moment, layer.preactivation.second_moment
+    return own is not None and whole is not None and own > 0.5 * whole
+
+
+def normalised_bias(layer: Layer) -> str | None:
+    """The bias of a layer's normalisation, where it outweighs deviations of 1 for some unit.
+
+    What comes out of a normalisation stands on both sides of 0, whatever its weights are.
+    """
+    biases = (own for own in layer.parameters if own.role == "normalisation bias")
+    return next((own.name for own in biases if (own.data.largest or 0.0) > 1.0), None)
+
+
+def _shifted_by(case: Case, layer: Layer) -> list[str]:
+    """Of a sum that has no biases of its own, the summands whose biases put it where it is."""
+    if layer.kind != "sum":
+        return [layer.name]
+    summands = (case.layers[name] for name in layer.reads if name in case.layers)
+    by = [each for each in summands if mostly_bias(case, each) or normalised_bias(each)]
+    return [each.name for each in by] or [layer.name]
+
+
 def _bounded(layer: Layer) -> bool:
     return layer.saturation is not None and layer.saturation.bounded
 
@@ -138,7 +167,9 @@ def _reads_one_example(case: Case, layer: Layer, dead: float) -> bool:
     them are only where nothing at all varies before it.
     """
     before = case.read(layer)
-    if before is None or before.between is None:
+    if before is None:
+        return case.same_inputs and dead <= 0.95
+    if before.between is None:
         return False
     if dead > 0.95 and before.between.varying_share:
         return False
