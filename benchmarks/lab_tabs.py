@@ -27,7 +27,7 @@ _TRAINED = """() => {
     look(document);
     return all.length === 5 && all.every(each => each.textContent);
 }"""
-PATIENCE = 400_000  # milliseconds
+PATIENCE = 1_500_000  # milliseconds
 
 
 def main() -> None:
