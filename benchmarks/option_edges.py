@@ -19,8 +19,10 @@ import tempfile
 import time
 import typing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +131,7 @@ def outcome(line: list[str], seconds: float = SECONDS) -> tuple[int, str]:
     out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS)
@@ -196,20 +198,40 @@ def in_folder(folder: Path) -> Iterator[None]:
         os.chdir(here)
 
 
+def _begin() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    warnings.simplefilter("always")
+
+
+def outcomes(lines: Iterable[list[str]]) -> Iterator[tuple[int, str]]:
+    """Of each command line, in a process that lasts until one of them is interrupted: JAX does not
+    survive that at every point."""
+    process: ProcessPoolExecutor | None = None
+    for line in lines:
+        process = process or ProcessPoolExecutor(1, get_context("spawn"), _begin)
+        found = process.submit(outcome, line).result()
+        yield found
+        if found[0] == 130:
+            process.shutdown()
+            process = None
+    if process is not None:
+        process.shutdown()
+
+
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commands", nargs="*", default=commands())
     asked = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    warnings.simplefilter("always")
     with tempfile.TemporaryDirectory() as name, in_folder(Path(name)):
         prepare(Path(name))
         write_report(Path(name))
         for command in asked.commands:
             began = time.perf_counter()
             codes: collections.Counter[int] = collections.Counter()
-            for option, line in cases(command):
-                code, message = outcome(line)
+            tried = list(cases(command))
+            for (option, line), (code, message) in zip(
+                tried, outcomes(line for _, line in tried), strict=True
+            ):
                 codes[code] += 1
                 if wrong := complaint(option, line, code, message):
                     shown = " ".join(part[:40] for part in line)

@@ -210,8 +210,15 @@ def test_a_map_that_does_not_fit_the_memory_is_refused(plan):
     huge = dataclasses.replace(
         plan, x=MapAxis("width", (10.0, 90_000.0)), y=MapAxis("depth", (1.0, 90_000.0))
     )
-    with pytest.raises(OptionError, match=r"depth 90,000 and width 90,000, trained at once, take"):
+    with pytest.raises(OptionError, match=r"depth 90,000, width 90,000 and embedding"):
         next(explore(huge))
+    for settings, complaint in (
+        ({"embedding": 10**30}, "embedding 1,000"),
+        ({"batch": 10**30}, "in batches of 1,000"),
+        ({"steps": 10**30}, "the batches of 1,000"),
+    ):
+        with pytest.raises(OptionError, match=complaint):
+            next(explore(dataclasses.replace(plan, **settings)))
 
 
 def test_step_0_is_what_theory_expects(corpus):

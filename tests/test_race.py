@@ -224,6 +224,12 @@ def test_a_race_that_was_closed_goes_on_with_the_same_numbers(tmp_path, whole):
     assert sum(isinstance(e, Finished) for e in read_record(tmp_path / RECORD).events) == 6
 
 
+def test_a_race_that_no_memory_holds_is_refused():
+    huge = CharacterMLP(len(CORPUS.vocabulary), block=2, embedding=2, hidden=(10**10,))
+    with pytest.raises(OptionError, match="one run of fanin needs"):
+        next(course(Race((lane("fanin", network=huge),), (0,), CORPUS)))
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all"])
 def test_a_checkpoint_that_is_damaged_costs_time_and_no_number(tmp_path, whole, content):
     events = course(PLAN, tmp_path, checkpoint_seconds=0.0)

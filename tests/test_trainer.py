@@ -121,7 +121,7 @@ def test_starts_that_are_none(tmp_path):
     [
         ({"hidden": (10**10,)}, {}, "most of it for the parameters"),
         ({"embedding": 10**12}, {}, "most of it for the parameters"),
-        ({"hidden": (10**5,)}, {"batch": 10**7}, "most of it for a batch's activations"),
+        ({"hidden": (10**5,)}, {"batch": 10**7}, "most of it for activations"),
     ],
 )
 def test_a_run_that_no_memory_holds_is_refused_at_once(sizes, options, complaint):

@@ -294,12 +294,14 @@ def _check_memory(
     )
     examples = sum(map(len, words.words)) + len(words.words)
     needs = {
-        "the parameters": network.parameter_count * _FLOAT * _COPIES,
-        "a batch's activations": max(options.batch, min(BLOCK, examples)) * widths * _FLOAT,
+        "the parameters (embedding, hidden)": network.parameter_count * _FLOAT * _COPIES,
+        "activations (embedding, hidden, batch)": max(options.batch, min(BLOCK, examples))
+        * widths
+        * _FLOAT,
         f"contexts of {network.block:,} symbols (block)": examples
         * network.block
         * vocabulary.dtype.itemsize,
-        "a loss for each step": options.steps * _FLOAT,
+        "a loss for each step (steps)": options.steps * _FLOAT,
     }
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if sum(needs.values()) > memory:

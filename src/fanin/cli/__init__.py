@@ -153,6 +153,8 @@ def _main(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.errno in _FULL:
             _drop_output()
             return _complain(f"the results cannot be written: {error.strerror}")
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _complain(f"{str(error.filename)[:100]}…: no file can have so long a name")
         _report(error)
         return FAULT
     return code

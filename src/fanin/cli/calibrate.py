@@ -17,7 +17,7 @@ INTERRUPTED = 130
 def refuse(**options: Any) -> None:
     """Complains of the options of a race that were given, since networks are drawn here."""
     for name, value in options.items():
-        if value:
+        if value is not None and value is not False and value != ():
             option = name.replace("_", "-")
             raise OptionError(f"--{option} is not for --calibrate, which draws networks itself")
 

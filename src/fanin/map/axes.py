@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 
 from fanin.errors import OptionError
+from fanin.training.options import MOST_FLOAT32
 
 AXES = {
     "gain": "the weights' standard deviation times √fan-in",
@@ -60,8 +61,8 @@ class MapAxis:
 
 def check_setting(name: str, value: float | int) -> None:
     """Raises OptionError for a number that this axis or option cannot be."""
-    if not math.isfinite(value):
-        raise OptionError(f"{name} must be a number; found {value}")
+    if not abs(value) <= MOST_FLOAT32:
+        raise OptionError(f"{name} must be a number that float32 holds; found {value:g}")
     if name in WHOLE and (value != int(value) or not 1 <= value <= 100_000):
         raise OptionError(f"{name} must be a whole number from 1 to 100,000; found {value:g}")
     if name in _POSITIVE and value <= 0:

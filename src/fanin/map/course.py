@@ -64,15 +64,24 @@ def explore(
 
 def _check_memory(plan: Map) -> None:
     """Raises OptionError where networks as large as the map's largest have no room."""
-    ends = [(row, column) for row in (0, -1) for column in (0, -1)]
-    width = max(plan.at(*place).width for place in ends)
+    corners = [(row, column) for row in (0, -1) for column in (0, -1)]
+    width = max(plan.at(*place).width for place in corners)
     places = jax.local_device_count() * tile_width()
-    needed = 4 * places * plan.deepest * width**2
-    if needed > (most := 2 * memory_for_states()):
+    block, most = plan.corpus.block, 2 * memory_for_states()
+    hidden = plan.deepest * width * (width + plan.batch)
+    ends = (len(plan.corpus.vocabulary) + block * width) * plan.embedding
+    if (needed := 4 * places * (hidden + ends)) > most:
         raise OptionError(
-            f"{places:,} networks of depth {plan.deepest:,} and width {width:,}, trained at once, "
-            f"take {needed / 2**30:,.1f} GiB, and half of the memory here is "
-            f"{most / 2**30:,.1f} GiB; a lower depth or width would do"
+            f"{places:,} networks of depth {plan.deepest:,}, width {width:,} and embedding "
+            f"{plan.embedding:,}, trained at once in batches of {plan.batch:,}, take "
+            f"{needed / 2**30:,.1f} GiB, and half of the memory here is {most / 2**30:,.1f} GiB; "
+            "less of these would do"
+        )
+    trained = plan.measure == "trained"
+    if trained and (needed := 4 * plan.steps * plan.batch * (block + 1)) > most:
+        raise OptionError(
+            f"the batches of {plan.steps:,} steps take {needed / 2**30:,.1f} GiB, and half of the "
+            f"memory here is {most / 2**30:,.1f} GiB; fewer steps or smaller batches would do"
         )
 
 

@@ -54,6 +54,8 @@ class Calibration:
         for name in ("families", "members", "steps"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be 1 or more; found {getattr(self, name)}")
+        if self.seed < 0:
+            raise OptionError(f"the first seed must be 0 or more; found {self.seed}")
 
     def draw(self, corpus: Corpus) -> list[Family]:
         return draw_families(

@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
+from fanin.errors import OptionError
 from fanin.race.agreement import agree
 from fanin.race.checkpoint import Checkpoint, read_checkpoint
-from fanin.race.devices import memory_for_states, use_all_cores
+from fanin.race.devices import MEMORY_SHARE, memory_for_states, use_all_cores
 from fanin.race.events import Chunk, Event, Finished, Joined, Later, Opening, Tuned, Width
 from fanin.race.lanes import Lane, Run, state_bytes
 from fanin.race.plan import Race
@@ -55,6 +56,7 @@ def course(
     all of them where their plans differ, and ProcessLost where one has ended.
     """
     use_all_cores()
+    _check_memory(plan)
     opening = plan.opening()
     unlike = agree(processes, options_of(opening), opening.machine)
     with ExitStack() as stack:
@@ -72,6 +74,17 @@ def course(
             if record is not None:
                 record.append(event)
             yield event
+
+
+def _check_memory(plan: Race) -> None:
+    """Raises OptionError where a single run has no room."""
+    lane = max(plan.lanes, key=state_bytes)
+    needed, memory = state_bytes(lane), memory_for_states() / MEMORY_SHARE
+    if needed > memory:
+        raise OptionError(
+            f"one run of {lane.name} needs {needed / 2**30:,.1f} GiB of memory for its parameters "
+            f"(embedding, hidden), and there are {memory / 2**30:,.1f} GiB here; make it smaller"
+        )
 
 
 def _told_of(processes: Processes, recorded: RecordedRace) -> RecordedRace:

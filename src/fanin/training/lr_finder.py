@@ -1,6 +1,5 @@
 """A learning-rate finder: rates raised from step to step, each loss paired with its own rate."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from fanin.corpus import Corpus
 from fanin.errors import OptionError
 from fanin.networks import Network, Parameters
 from fanin.training.loop import batch_key, first_state
-from fanin.training.options import TrainingOptions
+from fanin.training.options import MOST_FLOAT32, TrainingOptions
 from fanin.training.step import draw_examples, loss_and_gradient
 
 # Losses are measured on this many training examples, the same ones after every step: the noise of
@@ -92,10 +91,10 @@ def learning_rate_sweep(
     The last one is what `find_learning_rate` returns. Raises OptionError as that does.
     """
     options = options or TrainingOptions()
-    if not (0 < lowest < highest < math.inf):
+    if not (0 < lowest < highest <= MOST_FLOAT32):
         raise OptionError(
-            "rates must rise from above 0, from the lowest to the highest; found "
-            f"{lowest:g} to {highest:g}"
+            "rates must rise from above 0, from the lowest to the highest, which float32 must hold "
+            f"(up to {MOST_FLOAT32}); found {lowest:g} to {highest:g}"
         )
     if not 10 <= steps <= 100_000:
         raise OptionError(f"a sweep takes 10 to 100,000 steps; found {steps}")
@@ -168,7 +167,7 @@ def judge_sweep(
     if end == 0:
         raise OptionError(
             f"the very first step, at a rate of {rates[0]:g}, made the loss infinite; begin the "
-            "sweep at a lower rate, or start the network smaller"
+            "sweep at a lower rate, with less weight decay, or start the network smaller"
         )
     smoothed = _running_mean(losses[:end], max(1, len(rates) // 50))
     best = int(np.argmin(smoothed))

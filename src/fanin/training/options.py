@@ -13,7 +13,7 @@ Schedule = Literal["step", "cosine", "constant"]
 # The published rate for plain gradient descent, and the customary one for Adam.
 DEFAULT_LR = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}
 
-_LEAST_FLOAT32, _MOST_FLOAT32 = 1.2e-38, 3.4e38
+LEAST_FLOAT32, MOST_FLOAT32 = 1.2e-38, 3.4e38
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class TrainingOptions:
                 raise OptionError(f"{name} must be a number; found {number!r}")
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise OptionError(f"lr must be a positive number; found {self.lr}")
-        if self.lr is not None and not _LEAST_FLOAT32 <= self.lr <= _MOST_FLOAT32:
+        if self.lr is not None and not LEAST_FLOAT32 <= self.lr <= MOST_FLOAT32:
             raise OptionError(
-                f"lr must be from {_LEAST_FLOAT32} to {_MOST_FLOAT32}, which are what float32 "
+                f"lr must be from {LEAST_FLOAT32} to {MOST_FLOAT32}, which are what float32 "
                 f"holds; found {self.lr}"
             )
         if self.warm_up > self.steps > 0:
@@ -86,8 +86,11 @@ class TrainingOptions:
         if self.momentum and self.optimiser != "sgd":
             raise OptionError(f"momentum goes with sgd; {self.optimiser} has its own")
         decay = self.weight_decay
-        if decay is not None and not 0 <= decay < math.inf:
-            raise OptionError(f"weight_decay must be 0 or more; found {decay}")
+        if decay is not None and not 0 <= decay <= MOST_FLOAT32:
+            raise OptionError(
+                f"weight_decay must be from 0 to {MOST_FLOAT32}, the most that float32 holds; "
+                f"found {decay}"
+            )
         if decay and self.optimiser == "adam":
             raise OptionError("weight_decay goes with sgd and adamw; choose adamw instead of adam")
 
