@@ -133,6 +133,7 @@ def outcome(line: list[str], seconds: float = SECONDS) -> tuple[int, str]:
     def interrupt(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a command that ends ignores it
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS)
     try:

@@ -265,7 +265,7 @@ def test_diagnosis_draws_without_having_loaded_matplotlib_before():
         "from fanin.diagnosis.recording import Recording\n"
         "empty = Report(Recording('fanin', 'nothing', 1, (), None), (), (), ())\n"
         "assert 'fanin-report' in empty._repr_html_()\n"
-        "assert empty.to_html().startswith('<!DOCTYPE html>')\n"
+        "assert empty.html().startswith('<!DOCTYPE html>')\n"
         "assert empty.figure('moments').axes\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

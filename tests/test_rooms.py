@@ -142,7 +142,7 @@ torch.nn.init.normal_(module[2].weight, std=30.0)
 report = diagnose(module, torch.randn(64, 8), torch.randint(4, (64,)))
 assert report.verdict == "bad", report.checks
 assert diagnose(report.fixed(), torch.randn(64, 8), torch.randint(4, (64,))).verdict == "good"
-report.to_html(), report.to_json()
+report.html(), report.to_json()
 """
     )
     assert "jax" not in loaded

@@ -330,3 +330,171 @@ def test_where_all_inputs_are_the_same_no_layer_is_blamed():
     assert [check.name for check in report.checks if check.verdict != "good"] == ["examples"]
     assert report.check("examples").layers == ()
     assert "inputs themselves" in report.check("examples").text
+
+
+class LateValues(nn.Module):
+    """Attention by hand, whose values are made only after the softmax."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x):
+        return (self.q(x) @ self.k(x).mT / 4).softmax(-1) @ self.v(x)
+
+
+def test_attention_may_make_its_values_after_its_weights():
+    report = diagnose(
+        nn.Sequential(LateValues(), nn.Linear(16, 5)),
+        drawn(32, 8, 16),
+        Y[:32, None] + torch.zeros(32, 8).long(),
+    )
+    assert report.verdict == "good"
+    names = [layer.name for layer in report.layers]
+    assert names.index("0.v") < names.index("0:softmax")
+
+
+class Rotated(nn.Module):
+    """Attention whose queries and keys are turned by their positions, as in Llama."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        angle = torch.arange(8)[:, None] / 10 ** torch.arange(16)
+        self.register_buffer("cos", angle.cos())
+        self.register_buffer("sin", angle.sin())
+
+    def turned(self, x):
+        return x * self.cos + x.roll(8, -1) * self.sin
+
+    def forward(self, x):
+        query, key, value = self.turned(self.q(x)), self.turned(self.k(x)), self.v(x)
+        return x + F.scaled_dot_product_attention(query, key, value)
+
+
+@pytest.mark.parametrize("name", ["q", "k"])
+def test_saturated_attention_is_blamed_on_the_weights_that_made_it_so(name):
+    module = nn.Sequential(Rotated(), nn.Linear(16, 5))
+    with torch.no_grad():
+        getattr(module[0], name).weight.mul_(300)
+    report = diagnose(module, drawn(32, 8, 16), torch.zeros(32, 8).long())
+    assert report.check("attention").layers == (f"0.{name}",)
+    (change,) = report.prescriptions
+    assert change.number < 0.1
+    assert report.fix_().check("attention").verdict == "good"
+
+
+class Branch(nn.Module):
+    """x + b(relu(a(x))), of which b begins with zeros."""
+
+    def __init__(self, width=64):
+        super().__init__()
+        self.a, self.b = nn.Linear(width, width), nn.Linear(width, width)
+        nn.init.zeros_(self.b.weight)
+        nn.init.zeros_(self.b.bias)
+
+    def forward(self, x):
+        return x + self.b(F.relu(self.a(x)))
+
+
+class Conditioned(nn.Module):
+    """DiT's block: shift, scale and gate come from one layer of zeros."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.norm, self.make = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.branch = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, width))
+        nn.init.zeros_(self.make.weight)
+        nn.init.zeros_(self.make.bias)
+
+    def forward(self, x):
+        shift, scale, gate = self.make(F.silu(x)).chunk(3, -1)
+        return x + gate * self.branch(self.norm(x) * (1 + scale) + shift)
+
+
+def test_zeros_that_the_gradient_has_yet_to_reach_are_no_copies():
+    module = nn.Sequential(
+        nn.Linear(16, 64), Branch(), Branch(), nn.LayerNorm(64), nn.Linear(64, 5)
+    )
+    nn.init.zeros_(module[-1].weight)
+    assert diagnose(module, X, Y).verdict == "good"
+    for head in (1.0, 0.0):
+        module = nn.Sequential(*(Conditioned() for _ in range(3)), nn.Linear(16, 5))
+        with torch.no_grad():
+            module[-1].weight.mul_(head)
+        assert diagnose(module, X, Y).verdict == "good"
+
+
+class Stuck(nn.Module):
+    """A way round of two zeros, which no gradient will ever open."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.a, self.b = nn.Linear(64, 64), nn.Linear(64, 4), nn.Linear(4, 64)
+        for each in (self.a, self.b):
+            nn.init.zeros_(each.weight)
+            nn.init.zeros_(each.bias)
+
+    def forward(self, x):
+        return self.linear(x) + self.b(self.a(x))
+
+
+def test_two_zeros_in_a_row_stay_what_they_are_and_are_named():
+    report = diagnose(nn.Sequential(nn.Linear(16, 64), nn.ReLU(), Stuck(), nn.Linear(64, 5)), X, Y)
+    assert report.verdict == "bad"
+    assert {"2.a", "2.b"} & set(report.check("symmetry").layers)
+
+
+class Target(nn.Module):
+    """A network with a frozen copy of itself, as in BYOL or DQN."""
+
+    def __init__(self):
+        super().__init__()
+        self.online, self.target = nn.Linear(16, 64), nn.Linear(16, 64)
+        self.target.load_state_dict(self.online.state_dict())
+        self.target.requires_grad_(False)
+        self.head = nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.online(x))), torch.relu(self.target(x + 0.1)).detach()
+
+
+def test_a_frozen_copy_is_meant():
+    report = diagnose(Target(), X, loss=lambda out, _: F.mse_loss(*out))
+    assert report.check("streams").verdict == "good"
+
+
+def test_biases_of_one_value_here_and_there_were_not_drawn():
+    module = nn.LSTM(16, 64, 2, batch_first=True)
+    with torch.no_grad():
+        for name, each in module.named_parameters():
+            if "bias" in name:
+                each[64:128] = 1.0
+    assert diagnose(module, drawn(32, 6, 16)).check("streams").verdict == "good"
+
+
+def test_a_summed_loss_is_not_held_against_a_mean():
+    report = diagnose(mlp(), X, Y, loss=nn.CrossEntropyLoss(reduction="sum"))
+    assert report.verdict == "good"
+    assert report.recording.loss.kind == "the sum of CrossEntropyLoss"
+
+
+class Forces(nn.Module):
+    """Minus the gradient of an energy."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(
+            nn.Linear(16, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1)
+        )
+
+    def forward(self, x):
+        x = x.detach().requires_grad_()
+        return -torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+def test_a_backward_pass_within_the_forward_one_makes_no_layers():
+    report = diagnose(Forces(), X, drawn(512, 16), loss="mse")
+    assert report.verdict == "good"
+    assert {layer.name for layer in report.layers} == {f"energy.{place}" for place in range(5)}
+    assert any("backward pass of its own" in said for said in report.recording.not_seen)

@@ -199,3 +199,26 @@ def test_logits_whose_squares_overflow_are_judged_without_a_warning():
     with torch.no_grad():
         module[2].weight.mul_(1e25)
     assert diagnose(module, torch.randn(16, 6), torch.randint(4, (16,))).verdict == "bad"
+
+
+def test_parameters_that_can_have_no_gradient_are_refused():
+    x, y = torch.rand(8, 6), torch.arange(8) % 4
+    with torch.inference_mode():
+        module = nn.Linear(6, 4)
+    with pytest.raises(PassError, match="inference_mode"):
+        diagnose(module, x, y)
+
+
+class Mean(nn.Module):
+    """One number for the whole batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.linear(x).mean()
+
+
+def test_one_number_for_the_batch_has_a_loss():
+    assert diagnose(Mean(), torch.rand(64, 6), torch.tensor(0.0), loss="mse").verdict == "good"

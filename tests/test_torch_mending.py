@@ -196,6 +196,22 @@ def test_of_a_dead_sum_the_layer_is_named_whose_biases_killed_it():
     assert report.fix_().verdict == "good"
 
 
+@pytest.mark.parametrize("place", [3, 4])
+def test_what_lets_nothing_through_is_drawn_again(place):
+    module = nn.Sequential(
+        nn.Linear(12, 64), nn.BatchNorm1d(64), nn.ReLU(),
+        nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 5),
+    )  # fmt: skip
+    nn.init.zeros_(module[place].weight)
+    report = diagnose(module, X, Y)
+    (change,) = report.prescriptions
+    assert (change.parameter, change.action) == (f"{place}.weight", "draw")
+    held = copy.deepcopy(module)
+    exec(change.code, {"module": held})
+    assert report.fix_().verdict == "good"
+    assert torch.equal(held[place].weight, module[place].weight)
+
+
 class Attends(nn.Module):
     """Two blocks of attention."""
 

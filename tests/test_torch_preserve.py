@@ -181,3 +181,57 @@ def test_a_user_under_no_grad_gets_gradients_all_the_same():
     with torch.no_grad():
         report = diagnose(module, torch.randn(16, 6), torch.randint(4, (16,)))
     assert report.recording.layers[0].gradient is not None
+
+
+class Moving(nn.Module):
+    """Writes to its input, to a plain tensor, and draws from generators of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.plain = nn.Linear(6, 4), torch.zeros(3)
+        self.torch, self.numpy = torch.Generator().manual_seed(1), np.random.default_rng(0)
+        self.python = random.Random(0)
+
+    def forward(self, x):
+        self.plain.add_(1)
+        torch.rand(1, generator=self.torch)
+        self.numpy.random()
+        self.python.random()
+        return self.linear(x.sub_(0.5).mul_(3.4))
+
+
+def test_inputs_plain_tensors_and_own_generators_are_put_back():
+    module, x, y = Moving(), torch.rand(64, 6), torch.arange(64) % 4
+    before = (x.clone(), module.torch.get_state(), module.numpy.bit_generator.state)
+    python = module.python.getstate()
+    first, second = diagnose(module, x, y), diagnose(module, x, y)
+    assert torch.equal(x, before[0])
+    assert torch.equal(module.plain, torch.zeros(3))
+    assert torch.equal(module.torch.get_state(), before[1])
+    assert module.numpy.bit_generator.state == before[2]
+    assert module.python.getstate() == python
+    assert first.to_dict() == second.to_dict()
+    (said,) = (each for each in first.recording.not_seen if "attributes" in each)
+    assert all(name in said for name in ("plain", "torch", "numpy", "python"))
+
+
+class Backward(nn.Module):
+    """Runs a backward pass of its own, which adds to `.grad`."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x):
+        out = self.linear(x)
+        out.square().mean().backward(retain_graph=True)
+        return out
+
+
+def test_what_a_gradient_holds_is_put_back():
+    module = Backward()
+    held = module.linear.weight.grad = torch.ones(4, 6)
+    diagnose(module, torch.rand(64, 6), torch.arange(64) % 4)
+    assert module.linear.weight.grad is held
+    assert torch.equal(held, torch.ones(4, 6))
+    assert module.linear.bias.grad is None

@@ -201,6 +201,8 @@ def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int
         return ()
     data = bias.measures.data
     numbers = np.asarray(data.mean, np.float64) * np.asarray(data.largest, np.float64)
+    if numbers.shape != np.shape(measures.preactivation.sums.mean):  # complex ones count twice
+        return ()
     return summaries.outlying_biases(measures.preactivation.sums, numbers)
 
 
@@ -226,6 +228,9 @@ def _equal_units(
         for group in copies
         for places in _equal_among(slopes, group)
     ]
+    if not np.any(prints[0]) and np.any(slopes):
+        # Of a weight of zeros, some units wait for those which the gradient reaches first.
+        twins = [group for group in twins if np.any(slopes[np.asarray(group)])]
     return copies, tuple(twins)
 
 

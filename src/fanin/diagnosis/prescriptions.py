@@ -196,7 +196,14 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
     for name in check.layers:
         layer = case.layers[name]
         units, shift = dead_by_bias(layer), normalised_bias(layer)
-        if shift is not None:
+        closed = [own for own in layer.parameters if own.data.largest == 0.0]
+        gain = next((own.name for own in closed if own.role == "normalisation gain"), None)
+        if gain is not None:
+            reason = "gains of 0 let nothing through"
+            made.append(_prescription(gain, layer, "draw", check.name, "set to 1", reason))
+        elif any(own.name == layer.weight for own in closed):
+            made.append(_drawn(layer, (), check.name, "weights of 0 let nothing through"))
+        elif shift is not None:
             some = layer.dead_units if len(layer.dead_units) <= layer.units // 2 else ()
             change = f"of {len(some)} units set to 0" if some else "set to 0"
             reason = f"after {layer.normalisation} normalisation it is these that hold units flat"
@@ -267,7 +274,7 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "saturation": _scales,
     "gain": _scales,
     "input scale": _scales,
-    "attention": _scales,
+    "attention": _narrower,
     "stream": _scales,
     "gradients": _scales,
     "examples": _scales,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from fanin.diagnosis.recording import Number, Recording
+from fanin.diagnosis.recording import Layer, Number, Recording
 from fanin.errors import FaninError
 
 Verdict: TypeAlias = Literal["good", "suspect", "bad"]
@@ -277,6 +277,11 @@ class Report:
             raise ReportError("this network has been put right in place; diagnose it again")
         return subject
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, as they were measured, in order of execution."""
+        return self.recording.layers
+
     def check(self, name: str) -> Check:
         """The check of that name; KeyError where it was not made."""
         return {check.name: check for check in self.checks}[name]
@@ -315,7 +320,7 @@ class Report:
         "moments", "gradient moments", "correlations" (over the depth)."""
         return import_module(DRAWN_BY).report_figure(self, name)
 
-    def to_html(self) -> str:
+    def html(self) -> str:
         """The report as one HTML page that loads nothing."""
         return import_module(DRAWN_BY).page(self)
 

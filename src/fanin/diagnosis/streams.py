@@ -29,7 +29,7 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
     usable = {
         name: row
         for name, row in rows.items()
-        if row.size >= SHORTEST and np.isfinite(row).all() and np.unique(row).size > row.size / 2
+        if row.size >= SHORTEST and np.isfinite(row).all() and _drawn(row)
     }
     names = sorted(usable, key=lambda name: -usable[name].size)
     places = {name: place for place, name in enumerate(prefixes)}
@@ -43,6 +43,12 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
                 first, second = sorted((other, name), key=places.__getitem__)
                 found.append(SharedStream(first, second, correlation, length))
     return tuple(sorted(found, key=lambda pair: (places[pair.first], places[pair.second])))
+
+
+def _drawn(row: Float64[np.ndarray, " nodes"]) -> bool:
+    """Whether numbers look drawn: not a few values over and over, nor one at many places."""
+    _, counts = np.unique(row, return_counts=True)
+    return bool(counts.size > row.size / 2 and counts.max() <= max(2, row.size / 10))
 
 
 def _standardised(rows: Float64[np.ndarray, "runs nodes"]) -> Float64[np.ndarray, "runs nodes"]:

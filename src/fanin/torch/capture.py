@@ -70,6 +70,7 @@ class Capture(TorchDispatchMode):
         self._handles: list[Any] = []
         self._exception: Any = None
         self._measuring = False
+        self._runs_backward = False
         for name, parameter in names.parameters.items():
             self.sources.mark(parameter, Source(weights=(name,)))
         for tensor in inputs:
@@ -145,7 +146,11 @@ class Capture(TorchDispatchMode):
         given = list(tensors((args, named)))
         sources = [self.sources.of(each) for each in given]
         step = None
-        if any(source.data for source in sources) and not (frame and frame.opaque):
+        # A backward pass within the forward one, for forces or penalties, is no layer.
+        backward = torch._C._current_graph_task_id() != -1  # pyright: ignore[reportPrivateUsage]
+        if backward and frame is not None and not self._runs_backward:
+            self._leave_gradients()
+        if any(source.data for source in sources) and not (backward or (frame and frame.opaque)):
             step = Step(self, operator, args, named)
             step.before()
         result = func(*args, **named)
@@ -175,10 +180,20 @@ class Capture(TorchDispatchMode):
         """Ask for the gradients of what was made last: its place in the graph is known now."""
         for node, tensor in self._pending:
             function = tensor.grad_fn
-            if function is not None:
+            if function is not None and not self._runs_backward:
                 ask = partial(_gradient, self.tables, node, tensor.output_nr)
                 node.hooks.append(function.register_prehook(ask))
         self._pending.clear()
+
+    def _leave_gradients(self) -> None:
+        """Gradients that reach layers twice, by two passes, are not those that are judged."""
+        self._runs_backward = True
+        self._pending.clear()
+        for node in self.nodes:
+            for handle in node.hooks:
+                handle.remove()  # type: ignore[attr-defined]
+            node.hooks.clear()
+        self.unseen["the layers' gradients, since forward runs a backward pass of its own"] = None
 
     def drop(self, first: int) -> None:
         """Forget the nodes from this number on: they are parts of another one."""

@@ -65,6 +65,8 @@ def chains(nodes: list[Node], names: Names, outputs: Iterable[int]) -> list[Chai
             chain = Chain([node])
             found.append(chain)
         chain_of[node.number] = chain
+    # Attention is known by its softmax, and may read values that were made only after that.
+    found.sort(key=lambda chain: max((chain.first.number, *(n + 0.5 for n in chain.first.reads))))
     taken: set[str] = set()
     for chain in found:
         base = chain.first.name

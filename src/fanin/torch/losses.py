@@ -96,6 +96,8 @@ def _own(loss: LossFunction, result: Any, targets: Any) -> Lost:
         output = value.reshape(1, 1)
     targets = targets if isinstance(targets, Tensor) else None
     examples = output.shape[0] if output.ndim else 1
+    if getattr(loss, "reduction", "mean") == "sum":
+        return Lost(f"the sum of {name}", value.reshape(()), output, targets, 1)
     kind = {"CrossEntropyLoss": "cross_entropy", "cross_entropy": "cross_entropy"}.get(name)
     if kind and targets is not None and _classes_axis(output, targets) is not None:
         logits, labels = _flat(output, targets, getattr(loss, "ignore_index", -100))
@@ -206,7 +208,7 @@ def _baseline(lost: Lost) -> float | None:
     if lost.targets is None or not lost.targets.numel():
         return None
     targets = lost.targets.detach().double().cpu().numpy()
-    if lost.kind == "mse":
+    if lost.kind == "mse" and targets.ndim:
         return summaries.finite_number(targets.var(axis=0).mean())
     if lost.kind != "binary_cross_entropy":
         return None

@@ -69,7 +69,13 @@ def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
             stay = [unit for unit in range(len(rows)) if unit not in units]
             rows[units] = new[units] * rows[stay].float().std()
         else:
-            tensor.copy_(drawn * _std(tensor, axis))
+            gain = _is_gain(prescription, tensor)
+            tensor.copy_(torch.ones_like(tensor) if gain else drawn * _std(tensor, axis))
+
+
+def _is_gain(prescription: Prescription, tensor: Tensor) -> bool:
+    """Whether a parameter is the gain of a normalisation, which begins with ones."""
+    return tensor.ndim == 1 and prescription.parameter.endswith("weight")
 
 
 def _std(tensor: Tensor, axis: int) -> float:
@@ -104,7 +110,8 @@ def code(prescription: Prescription, axes: Mapping[str, int]) -> str:
     axis = axes.get(name, 0)
     if not units:
         std = f"(weight.numel() / weight.shape[{axis}]) ** -0.5"
-        return f"{head}    weight.copy_(drawn * ({std} if weight.ndim > 1 else 0.02))"
+        few = "torch.ones_like(weight)" if name.endswith("weight") else "0.02 * drawn"
+        return f"{head}    weight.copy_(drawn * {std} if weight.ndim > 1 else {few})"
     return (
         f"{head}    units = {units}\n"
         f"    rows, new = weight.movedim({axis}, 0), drawn.movedim({axis}, 0)\n"

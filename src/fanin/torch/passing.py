@@ -39,6 +39,8 @@ class Passed:
 
 def check(module: nn.Module) -> None:
     """Raises PassError for what cannot be looked into, with what to do."""
+    if not isinstance(module, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise PassError(f"a torch.nn.Module is diagnosed; found a {type(module).__name__}")
     for name, each in module.named_modules():
         if isinstance(each, torch.jit.ScriptModule):
             raise PassError(
@@ -51,6 +53,11 @@ def check(module: nn.Module) -> None:
                 raise PassError(
                     f"{name}{'.' * bool(name)}{leaf} is lazy and has no shape yet; run the module "
                     "once on a batch, and start it as you would, before it is diagnosed"
+                )
+            if tensor is not None and tensor.is_inference():
+                raise PassError(
+                    f"{name}{'.' * bool(name)}{leaf} was made under inference_mode, and can have "
+                    "no gradient; make the module outside of it"
                 )
 
 

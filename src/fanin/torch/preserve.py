@@ -1,7 +1,7 @@
 """Leaving a module as it was, bit for bit: parameters, buffers, flags, modes, random states."""
 
 import random
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,12 @@ from fanin.torch.tensors import address
 class Keeper:
     """What a pass may change of a module, held so that it can be put back.
 
-    Buffers are copied beforehand. A parameter is copied when an operation is about to write to it,
-    so that nothing is held of those, as good as all, that no operation writes to.
+    Buffers are copied beforehand. A parameter, its gradient, an input and a tensor that is a plain
+    attribute are copied when an operation is about to write to them, so that nothing is held of
+    those, as good as all, that no operation writes to.
     """
 
-    def __init__(self, module: nn.Module, names: Names) -> None:
+    def __init__(self, module: nn.Module, names: Names, inputs: Iterable[Tensor] = ()) -> None:
         self._modules = list(module.modules())
         self._own = [_attributes(each) for each in self._modules]
         self._names = names
@@ -31,7 +32,25 @@ class Keeper:
             for buffer in each.__dict__["_buffers"].values():
                 if buffer is not None:
                     self._buffers.setdefault(id(buffer), (buffer, buffer.detach().clone()))
-        self._storages = {address(parameter): parameter for parameter in names.parameters.values()}
+        self._plain = {
+            id(value): _dotted(names.modules.get(id(each), ""), name)
+            for each, own in zip(self._modules, self._own, strict=True)
+            for name, (value, _) in own.items()
+            if isinstance(value, Tensor)
+        }
+        parameters = [*names.parameters.values()]
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        plain = [value for own in self._own for value, _ in own.values()]
+        self._storages: dict[int, list[Tensor]] = {}
+        for each in (*parameters, *gradients, *inputs, *plain):
+            if isinstance(each, Tensor) and (place := address(each)) != -1:
+                self._storages.setdefault(place, []).append(each)
+        self._generators = [
+            (_dotted(names.modules.get(id(each), ""), name), value, _state(value))
+            for each, own in zip(self._modules, self._own, strict=True)
+            for name, (value, _) in own.items()
+            if isinstance(value, torch.Generator | np.random.Generator | random.Random)
+        ]
         self._copies: dict[int, tuple[Tensor, Tensor]] = {}
         self._flags = [
             (parameter, parameter.requires_grad, parameter.grad, parameter.data)
@@ -42,10 +61,10 @@ class Keeper:
         ]
 
     def before_write(self, tensor: Tensor) -> None:
-        """Copy the parameter that lies where this tensor does, if one does."""
-        parameter = self._storages.get(address(tensor))
-        if parameter is not None and id(parameter) not in self._copies:
-            self._copies[id(parameter)] = (parameter, parameter.detach().clone())
+        """Copy what is to be kept of the storage in which this tensor lies."""
+        for held in self._storages.get(address(tensor), ()):
+            if id(held) not in self._copies:
+                self._copies[id(held)] = (held, held.detach().clone())
 
     def put_back(self) -> tuple[str, ...]:
         """Put everything back; returns, in words, what was no parameter, buffer or flag."""
@@ -72,6 +91,11 @@ class Keeper:
                     tensor.data = copy
                 elif not _same(tensor, copy):
                     tensor.data.copy_(copy)
+                    changed.extend([self._plain[id(tensor)]] if id(tensor) in self._plain else [])
+        for name, generator, state in self._generators:
+            if repr(_state(generator)) != repr(state):
+                _set_state(generator, state)
+                changed.append(name)
         return tuple(changed)
 
     def _put_back(self, module: nn.Module, own: dict[str, Any]) -> Iterator[str]:
@@ -129,6 +153,25 @@ def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
         for name, value in module.__dict__.items()
         if name not in _OWN
     }
+
+
+def _state(generator: torch.Generator | np.random.Generator | random.Random) -> Any:
+    if isinstance(generator, torch.Generator):
+        return bytes(generator.get_state().tolist())
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return generator.bit_generator.state
+
+
+def _set_state(
+    generator: torch.Generator | np.random.Generator | random.Random, state: Any
+) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(torch.tensor(list(state), dtype=torch.uint8))
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.bit_generator.state = state
 
 
 def _refill(value: Any, content: Any) -> None:

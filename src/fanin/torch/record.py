@@ -51,8 +51,8 @@ def record(
     """Measure a module over one batch, in the mode that it is in; see `fanin.torch.diagnose`."""
     check(module)
     names = Names(module)
-    keeper = Keeper(module, names)
     given = list(tensors(inputs))
+    keeper = Keeper(module, names, given)
     changed: tuple[str, ...] = ()
     try:
         found = run(module, names, keeper, inputs, given, targets, loss, ignore_index)
@@ -195,6 +195,7 @@ def _shared(layers: tuple[Layer, ...], measured: Mapping[str, ParameterMeasures]
             for own in layer.parameters
             if own.name in measured
             and own.tied_to is None
+            and own.trainable  # a frozen copy is meant
             and not own.role.startswith("normalisation")
         }
     )

@@ -1,6 +1,7 @@
 """Attention that looks at one place alone before it has learnt where."""
 
 from fanin.diagnosis.case import Case
+from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, worst
 
 
@@ -39,8 +40,18 @@ def attention(case: Case) -> Check | None:
 
 def _cause(case: Case, name: str) -> str:
     """Of the weights that make queries and keys, those with the largest gain."""
-    reads = [case.layers[read] for read in case.layers[name].reads if read in case.layers]
-    weighted = [layer for layer in reads if layer.gain is not None]
+    weighted = _weights(case, case.layers[name])
     if not weighted:
         return name
     return max(weighted, key=lambda layer: layer.gain or 0.0).name
+
+
+def _weights(case: Case, layer: Layer) -> list[Layer]:
+    """The nearest layers with weights that one reads; rotated positions are sums of them."""
+    reads = [case.layers[name] for name in layer.reads if name in case.layers]
+    return [
+        found
+        for each in reads
+        for found in ([each] if each.gain is not None else _weights(case, each))
+        if each.gain is not None or each.kind == "sum"
+    ]

@@ -16,7 +16,7 @@ def symmetry(case: Case) -> Check:
         for layer in case.layers.values()
         if layer.weight is not None and layer.role != "output"
         # What can be gone round may begin as zeros, as long as it does not stay so.
-        for groups in [layer.twins if layer.name in case.aside else layer.copies]
+        for groups in [_lasting(case, layer) if layer.name in case.aside else layer.copies]
     }
     bad = [name for name, share in copied.items() if limit.verdict(share) != "good"]
     text = "No two units of a layer have the same weights."
@@ -60,6 +60,24 @@ def streams(case: Case) -> Check:
         text=text,
         source="layers drawn from one stream are not independent, which every gain assumes",
     )
+
+
+def _lasting(case: Case, layer: Layer) -> tuple[tuple[int, ...], ...]:
+    """Units with equal weights and gradients, unless the gradient has yet to reach the layer.
+
+    Behind a weight of zeros that learns, a zero head for one, it is zero for one step.
+    """
+    weight = case.parameters.get(layer.weight or "")
+    if weight is None or weight.gradient is None or weight.gradient.largest != 0.0:
+        return layer.twins
+    after = list(case.layers.values())[case.order[layer.name] + 1 :]
+    opening = (
+        own.data.largest == 0.0 and own.gradient is not None and own.gradient.largest
+        for each in after
+        for own in each.parameters
+        if "bias" not in own.role
+    )
+    return () if any(opening) else layer.twins
 
 
 def _rows(layer: Layer) -> int:
