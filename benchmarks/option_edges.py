@@ -21,6 +21,7 @@ import typing
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -151,7 +152,9 @@ def outcome(line: list[str], seconds: float = SECONDS) -> tuple[int, str]:
 
 def complaint(option: str, line: list[str], code: int, message: str) -> str:
     """What is wrong with the outcome, or nothing."""
-    if "Traceback" in message or "Warning" in message:
+    # An interrupt within a callback, where Python can only print it, is this study's own.
+    interrupted = "in interrupt\n" in message or code == 130
+    if ("Traceback" in message or "Warning" in message) and not interrupted:
         return "a traceback or a warning"
     if code in (0, 1, 130):
         return ""
@@ -160,7 +163,9 @@ def complaint(option: str, line: list[str], code: int, message: str) -> str:
     last = message.strip().splitlines()[-1]
     if not last.startswith("fanin: ") or message.count("fanin: ") > 2:
         return "not one message"
-    name = option.lstrip("-")
+    if "better than a blind guess" in last:  # a result, of which it takes no option to complain
+        return ""
+    name = {"--lr": "learning-rate"}.get(option, option).lstrip("-")
     if any(part in last.lower() for part in re.findall(r"[a-z]+", name)):
         return ""
     # The name of a file is shown as it is.
@@ -210,7 +215,10 @@ def outcomes(lines: Iterable[list[str]]) -> Iterator[tuple[int, str]]:
     process: ProcessPoolExecutor | None = None
     for line in lines:
         process = process or ProcessPoolExecutor(1, get_context("spawn"), _begin)
-        found = process.submit(outcome, line).result()
+        try:
+            found = process.submit(outcome, line).result()
+        except BrokenProcessPool:  # the lab ends its process at Ctrl-C
+            found = (130, "")
         yield found
         if found[0] == 130:
             process.shutdown()

@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib.util
+import subprocess
+import sys
 import time
 
 import pytest
@@ -162,3 +164,22 @@ def test_what_excludes_each_other_is_refused(capsys):
     assert "exclude each other" in capsys.readouterr().err
     assert main(["lab", "--export", "no/such/folder/x.html"]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_threads_of_two_tabs_may_compile_at_once():
+    # Python 3.11 counts the depth of syntax trees for all threads together, and the garbage
+    # collector's callbacks, of which JAX has one, let another thread in.
+    program = """
+import ast, gc, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from fanin.lab.server import _compile_in_turns
+_compile_in_turns()
+text = Path(ast.__file__).read_text()
+sys.setswitchinterval(1e-6)
+gc.callbacks.append(lambda *_: sum(range(50)))
+gc.set_threshold(50)
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(ast.parse, [text] * 8))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

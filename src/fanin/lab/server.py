@@ -1,5 +1,6 @@
 """The lesson on a port of this machine, behind the guard: as a page, or as a notebook to edit."""
 
+import builtins
 import logging
 import os
 import secrets
@@ -63,6 +64,7 @@ def serve(
     import marimo
     import uvicorn
 
+    _compile_in_turns()
     with _listening(host, port) as sockets, _presence() as presence:
         place = Place(host, sockets.getsockname()[1], secrets.token_urlsafe(16))
         built = marimo.create_asgi_app(token=place.token, quiet=True, html_head=_HEAD)
@@ -222,6 +224,24 @@ def _follow_the_system_theme(page: Any) -> None:
     for route in page.routes:
         state = route.app.state
         state.config_manager = state.config_manager.with_overrides({"display": {"theme": "system"}})
+
+
+def _compile_in_turns() -> None:
+    """Let one thread at a time make syntax trees.
+
+    Each tab compiles the lesson in a thread of its own. Python 3.11 counts the depth of a tree for
+    all threads together and gives up, with a SystemError, where two are at it; that tab would stay
+    empty for ever.
+    """
+    compile_, turn = builtins.compile, threading.RLock()
+    if compile_.__module__ == __name__:  # another lab in this process has seen to it
+        return
+
+    def in_turn(*arguments: Any, **named: Any) -> Any:
+        with turn:
+            return compile_(*arguments, **named)
+
+    builtins.compile = in_turn
 
 
 def _warm_up() -> None:
