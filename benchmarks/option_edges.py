@@ -134,7 +134,7 @@ def outcome(line: list[str], seconds: float = SECONDS) -> tuple[int, str]:
     def interrupt(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a command that ends ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS)
     try:

@@ -193,6 +193,29 @@ def test_a_run_that_diverges_writes_nothing(folder, capsys):
     assert files(folder) == ["words.txt"]
 
 
+def test_a_run_that_ends_worse_than_it_began_is_remarked_on(folder, capsys):
+    line = "train words.txt --hidden 4 --embedding 2 --block 2 --steps 50 --lr 100 --quiet"
+    assert main(line.split()) == 0
+    assert "training made the network worse" in capsys.readouterr().err
+    assert main(line.replace("100", "0.1").split()) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_name_is_no_file(folder, capsys):
+    assert "--out is empty" in refused(capsys, "train", "words.txt", "--out", "")
+    assert files(folder) == ["words.txt"]
+
+
+@pytest.mark.parametrize("settings", [{"COLUMNS": "0"}, {"COLUMNS": "1"}, {"JAX_ENABLE_X64": "1"}])
+def test_settings_of_other_programs_do_no_harm(folder, settings):
+    line = "train words.txt --hidden 4 --steps 2 --quiet --out m"
+    for arguments in (["train", "--help"], line.split()):
+        subprocess.run(
+            [sys.executable, "-m", "fanin", *arguments],
+            env=os.environ | settings, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+
+
 def test_a_fault_of_fanins_own_says_what_to_report(folder, capsys, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("impossible")

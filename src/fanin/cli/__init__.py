@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fanin.program_cache import keep_programs
 
 MENDABLE, FAULT, INTERRUPTED = 2, 70, 130
 # What a write of results may meet that is no fault of fanin's.
+_NARROWEST = 20  # columns
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 BROKEN_PIPE = 141  # what a shell reports of a program that nobody reads any more
 
@@ -136,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     _prepare_streams()
+    _prepare_environment()
     if "" not in sys.path:  # where module:callable looks, for the script as for python -m
         sys.path.append("")
     try:
@@ -158,6 +161,14 @@ def _main(arguments: Sequence[str]) -> int:
         _report(error)
         return FAULT
     return code
+
+
+def _prepare_environment() -> None:
+    """What other programs' settings would break: help on a terminal of no width, float64."""
+    with suppress(KeyError, ValueError):
+        if int(os.environ["COLUMNS"]) < _NARROWEST:
+            os.environ["COLUMNS"] = str(_NARROWEST)
+    os.environ.pop("JAX_ENABLE_X64", None)  # fanin computes in float32
 
 
 def _prepare_streams() -> None:

@@ -219,6 +219,8 @@ def train(
         seed=seed,
         split_seed=split_seed,
     )
+    if out == "":
+        raise OptionError("--out is empty; give a file, or leave it out for names.safetensors")
     out = out or resume or "names.safetensors"
     _check_outputs(out, plot, inputs=(words, start or resume))
     run = _new_run(steps, settings) if resume is None else _resumed_run(resume, steps, settings)
@@ -233,6 +235,12 @@ def train(
     if model.steps < options.steps:
         done = f"at step {model.steps:,} of {options.steps:,}"
         print(f"fanin: interrupted {done}; the model so far is kept in {out}", file=sys.stderr)
+    initial, dev = model.losses.get("initial"), model.losses.get("dev")
+    if initial is not None and dev is not None and dev > max(initial, model.uniform_loss):
+        tell(
+            f"training made the network worse: its dev loss went from {initial:.4g} to {dev:.4g}; "
+            f"a lower learning rate than {options.rate:g} would do"
+        )
     if plot is not None:
         _draw(model, plot)
     trained = model.steps - run.state.step
