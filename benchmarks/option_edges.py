@@ -165,7 +165,7 @@ def complaint(option: str, line: list[str], code: int, message: str) -> str:
         return "not one message"
     if "better than a blind guess" in last:  # a result, of which it takes no option to complain
         return ""
-    name = {"--lr": "learning-rate"}.get(option, option).lstrip("-")
+    name = option.lstrip("-") + "-learning" * (option == "--lr")
     if any(part in last.lower() for part in re.findall(r"[a-z]+", name)):
         return ""
     # The name of a file is shown as it is.

@@ -23,6 +23,7 @@ def keep_programs() -> None:
     JAX_COMPILATION_CACHE_DIR another folder. Without a folder that can be written to, nothing is
     kept; entries that cannot be read or that a machine rejects are compiled anew, in silence.
     """
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = cache_folder()
@@ -40,7 +41,6 @@ def keep_programs() -> None:
         ("TF_CPP_MIN_LOG_LEVEL", "3"),  # XLA reports a rejected entry as an error of its own
     ):
         os.environ.setdefault(name, setting)
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
 def cache_folder() -> Path:

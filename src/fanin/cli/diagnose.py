@@ -54,7 +54,9 @@ def diagnose(
     activation: Annotated[
         str | None, Parameter(group=_NETWORK, completer=activation_names, show_default="tanh")
     ] = None,
-    norm: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
+    norm: Annotated[
+        NormalisationKind | None, Parameter(name=["--norm", "--normalisation"], group=_NETWORK)
+    ] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
     batch: Annotated[int | None, WHOLE, Parameter(group=_MEASUREMENT, show_default="4,096")] = None,
     lr: Annotated[float | None, Parameter(group=_MEASUREMENT, show_default="0.1")] = None,

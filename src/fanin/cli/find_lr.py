@@ -33,7 +33,7 @@ def find_lr(
     activation: Annotated[
         str | None, Parameter(completer=activation_names, show_default="tanh")
     ] = None,
-    norm: NormalisationKind | None = None,
+    norm: Annotated[NormalisationKind | None, Parameter(name=["--norm", "--normalisation"])] = None,
     residual: Annotated[bool, Parameter(negative="")] = False,
     batch: Annotated[int | None, WHOLE, Parameter(show_default="32")] = None,
     optimiser: Annotated[

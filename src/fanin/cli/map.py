@@ -46,7 +46,9 @@ def map_(
     ] = "depth=1:60:40",
     measure: Annotated[str, Parameter(group=_AXES)] = "trained",
     activation: Annotated[str, Parameter(group=_CELL, completer=activation_names)] = "tanh",
-    normalisation: Annotated[NormalisationKind | None, Parameter(group=_CELL)] = None,
+    normalisation: Annotated[
+        NormalisationKind | None, Parameter(name=["--norm", "--normalisation"], group=_CELL)
+    ] = None,
     residual: Annotated[bool, Parameter(group=_CELL, negative="")] = False,
     gain: Annotated[
         float | None, Parameter(name=["--gain", "--sigma-w"], group=_CELL, show_default="1")

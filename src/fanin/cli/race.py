@@ -80,7 +80,9 @@ def race(
     activation: Annotated[
         str | None, Parameter(group=_NETWORK, completer=activation_names, show_default="tanh")
     ] = None,
-    normalisation: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
+    normalisation: Annotated[
+        NormalisationKind | None, Parameter(name=["--norm", "--normalisation"], group=_NETWORK)
+    ] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
     steps: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="20,000")] = None,
     batch: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="32")] = None,
@@ -88,7 +90,8 @@ def race(
         float | None, Parameter(group=_TRAINING, show_default="0.1, or 0.001 for Adam")
     ] = None,
     optimiser: Annotated[
-        OptimiserName | None, Parameter(group=_TRAINING, show_default="sgd")
+        OptimiserName | None,
+        Parameter(name=["--optimiser", "--optimizer"], group=_TRAINING, show_default="sgd"),
     ] = None,
     schedule: Annotated[Schedule | None, Parameter(group=_TRAINING, show_default="step")] = None,
     eval_every: Annotated[

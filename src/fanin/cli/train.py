@@ -101,7 +101,9 @@ def train(
         str | None,
         Parameter(group=_NETWORK, completer=activation_names, show_default="tanh"),
     ] = None,
-    norm: Annotated[NormalisationKind | None, Parameter(group=_NETWORK)] = None,
+    norm: Annotated[
+        NormalisationKind | None, Parameter(name=["--norm", "--normalisation"], group=_NETWORK)
+    ] = None,
     residual: Annotated[bool, Parameter(group=_NETWORK, negative="")] = False,
     batch: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="32")] = None,
     steps: Annotated[int | None, WHOLE, Parameter(group=_TRAINING, show_default="200,000")] = None,
