@@ -88,7 +88,7 @@ class TrainingOptions:
         decay = self.weight_decay
         if decay is not None and not 0 <= decay <= MOST_FLOAT32:
             raise OptionError(
-                f"weight_decay must be from 0 to {MOST_FLOAT32}, the most that float32 holds; "
+                f"weight_decay must be 0 or more, up to the {MOST_FLOAT32} that float32 holds; "
                 f"found {decay}"
             )
         if decay and self.optimiser == "adam":
