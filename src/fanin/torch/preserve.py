@@ -32,23 +32,22 @@ class Keeper:
             for buffer in each.__dict__["_buffers"].values():
                 if buffer is not None:
                     self._buffers.setdefault(id(buffer), (buffer, buffer.detach().clone()))
-        self._plain = {
-            id(value): _dotted(names.modules.get(id(each), ""), name)
+        attributes = [
+            (_dotted(names.modules.get(id(each), ""), name), value)
             for each, own in zip(self._modules, self._own, strict=True)
             for name, (value, _) in own.items()
-            if isinstance(value, Tensor)
-        }
+        ]
+        self._plain = {id(value): name for name, value in attributes if isinstance(value, Tensor)}
+        plain = [value for _, value in attributes if isinstance(value, Tensor)]
         parameters = [*names.parameters.values()]
         gradients = [each.grad for each in parameters if each.grad is not None]
-        plain = [value for own in self._own for value, _ in own.values()]
         self._storages: dict[int, list[Tensor]] = {}
         for each in (*parameters, *gradients, *inputs, *plain):
-            if isinstance(each, Tensor) and (place := address(each)) != -1:
+            if (place := address(each)) != -1:
                 self._storages.setdefault(place, []).append(each)
         self._generators = [
-            (_dotted(names.modules.get(id(each), ""), name), value, _state(value))
-            for each, own in zip(self._modules, self._own, strict=True)
-            for name, (value, _) in own.items()
+            (name, value, _state(value))
+            for name, value in attributes
             if isinstance(value, torch.Generator | np.random.Generator | random.Random)
         ]
         self._copies: dict[int, tuple[Tensor, Tensor]] = {}
