@@ -1,23 +1,24 @@
 """The course of a map: its cells, coarse first, recorded as they come, and gone on with."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence, Set
+from concurrent.futures import Future
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import jax
 import msgspec
 import numpy as np
 
 from fanin.errors import OptionError
+from fanin.map.crew import Crew
 from fanin.map.order import levels
 from fanin.map.plan import Map
-from fanin.map.programs import draws, looking, settings_of, training
 from fanin.map.record import MapCell, MapOpening, open_map_record
 from fanin.race.agreement import agree
-from fanin.race.devices import everywhere, memory_for_states, tile_width, use_all_cores
+from fanin.race.devices import memory_for_states, tile_width, use_all_cores
 from fanin.race.machine import this_machine
 from fanin.race.processes import ALONE, Processes, ProcessLost
 from fanin.race.record import folder_for
@@ -26,6 +27,9 @@ RECORD = "map.jsonl"
 DEV_EXAMPLES = 1_024
 LOOKED_AT = 32
 """Examples of a step-0 map, each with another context."""
+
+AHEAD = 2
+"""Waves that the devices are given at once: who is through with one has the next there."""
 
 
 def explore(
@@ -113,72 +117,55 @@ def _cells(
     plan: Map, waves: Sequence[tuple[int, list[tuple[int, int]]]], processes: Processes
 ) -> Iterator[MapCell]:
     """The cells of all waves, one wave a process and then a word."""
-    compute = _computing(plan)
-    for first in range(0, len(waves), processes.count):
-        shares = waves[first : first + processes.count]
-        mine = list[MapCell]()
-        if processes.index < len(shares):
-            mine = compute(*shares[processes.index])
-        yield from mine
-        try:
-            parts = processes.gather(msgspec.json.encode(mine))
-        except ProcessLost as lost:
-            if processes.index > 0:
-                raise
-            count = sum(len(wave) for _, wave in waves[first:]) - len(mine)
-            raise ProcessLost(
-                f"{lost}; {count:,} cells are missing, its share among them. The same command "
-                "computes them, with any number of processes",
-                lost.processes,
-            ) from None
-        for part in parts[1:]:
-            yield from msgspec.json.decode(part, type=list[MapCell])
+    tile = tile_width()
+    turns = [waves[i : i + processes.count] for i in range(0, len(waves), processes.count)]
+    begun = deque[tuple[list[tuple[int, int]], list[Future[np.ndarray]]]]()
+    with Crew(plan, _inputs(plan)) as crew:
+        for turn in range(len(turns)):
+            for shares in turns[turn + len(begun) : turn + AHEAD]:
+                _, places = shares[processes.index] if processes.index < len(shares) else (0, [])
+                cells = [plan.at(*place) for place in places]
+                tiles = (cells[i : i + tile] for i in range(0, len(cells), tile))
+                begun.append((places, [crew.submit(one) for one in tiles]))
+            mine = list(_found(*begun.popleft()))
+            yield from mine
+            try:
+                parts = processes.gather(msgspec.json.encode(mine))
+            except ProcessLost as lost:
+                if processes.index > 0:
+                    raise
+                left = (wave for shares in turns[turn:] for _, wave in shares)
+                count = sum(map(len, left)) - len(mine)
+                raise ProcessLost(
+                    f"{lost}; {count:,} cells are missing, its share among them. The same command "
+                    "computes them, with any number of processes",
+                    lost.processes,
+                ) from None
+            for part in parts[1:]:
+                yield from msgspec.json.decode(part, type=list[MapCell])
 
 
-def _computing(plan: Map) -> Callable[[int, list[tuple[int, int]]], list[MapCell]]:
-    """From a width and places of the map to their cells, with this process's devices."""
-    inputs = _inputs(plan)
-    layers = plan.deepest
-    key = jax.random.key(plan.seed)
-    drawn: tuple[int, Any] = (0, None)
-    places = jax.local_device_count() * tile_width()
-    program = training if plan.measure == "trained" else looking
-
-    def compute(width: int, members: list[tuple[int, int]]) -> list[MapCell]:
-        nonlocal drawn
-        network, found = plan.network(width), list[MapCell]()
-        if drawn[0] != width:
-            drawn = width, jax.device_put(draws(network, layers)(key), everywhere())
-        for first in range(0, len(members), places):
-            wave = members[first : first + places]
-            cells = [plan.at(*place) for place in wave]
-            cells += cells[:1] * (places - len(cells))
-            numbers = np.asarray(program(network)(settings_of(cells), drawn[1], *inputs))
-            for (row, column), three in zip(wave, numbers.tolist(), strict=False):
-                a, b, c = (value if math.isfinite(value) else None for value in three)
-                found.append(MapCell(row, column, (a, b, c)))
-        return found
-
-    return compute
+def _found(
+    places: Sequence[tuple[int, int]], tiles: Sequence[Future[np.ndarray]]
+) -> Iterator[MapCell]:
+    """The cells of a wave, once its tiles are through."""
+    numbers = (three for tile in tiles for three in tile.result().tolist())
+    for (row, column), three in zip(places, numbers, strict=True):
+        a, b, c = (value if math.isfinite(value) else None for value in three)
+        yield MapCell(row, column, (a, b, c))
 
 
-def _inputs(plan: Map) -> tuple[Any, ...]:
+def _inputs(plan: Map) -> tuple[np.ndarray, ...]:
     """The examples that every cell sees."""
     train, dev = plan.corpus.train, plan.corpus.dev
     if plan.measure != "trained":
         _, first = np.unique(train.contexts, axis=0, return_index=True)
         few = np.random.default_rng(plan.seed).permutation(np.sort(first))[:LOOKED_AT]
-        return _whole(train.contexts[few]), _whole(train.targets[few])
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(plan.seed), 1), plan.steps)
-    drawn = jax.vmap(lambda key: jax.random.randint(key, (plan.batch,), 0, len(train)))(keys)
-    batches, places = np.asarray(drawn), dev_places(plan)
-    return (
-        _whole(train.contexts[batches]),
-        _whole(train.targets[batches]),
-        _whole(dev.contexts[places]),
-        _whole(dev.targets[places]),
-    )
-
-
-def _whole(indices: np.ndarray) -> Any:
-    return jax.device_put(indices.astype(np.int32), everywhere())
+        parts = [train.contexts[few], train.targets[few]]
+    else:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(plan.seed), 1), plan.steps)
+        drawn = jax.vmap(lambda key: jax.random.randint(key, (plan.batch,), 0, len(train)))(keys)
+        batches, places = np.asarray(drawn), dev_places(plan)
+        parts = [train.contexts[batches], train.targets[batches]]
+        parts += [dev.contexts[places], dev.targets[places]]
+    return tuple(part.astype(np.int32) for part in parts)

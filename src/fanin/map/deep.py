@@ -156,6 +156,22 @@ def forward(
     return z, put(kept, z, depth - 1)
 
 
+def last_only(
+    network: DeepNetwork,
+    parameters: Pytree,
+    contexts: Integer[Array, "batch block"],
+    depth: Any,
+) -> Float[Array, "batch units"]:
+    """The last pre-activations; what came before is not kept."""
+    z = network.first(parameters["embedding"], parameters["first"], contexts)
+    layers = parameters["layers"]
+
+    def onward(place: Any, z: Array) -> Array:
+        return network.through(at(layers, place), z)
+
+    return jax.lax.fori_loop(0, depth - 1, onward, z)
+
+
 def backward(depth: Any, visit: Callable[[Any, Pytree], Pytree], carry: Pytree) -> Pytree:
     """The carry after a visit to each layer between two hidden ones, from the last to the first."""
     return jax.lax.fori_loop(0, depth - 1, lambda i, carry: visit(depth - 2 - i, carry), carry)

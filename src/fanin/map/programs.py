@@ -1,7 +1,7 @@
-"""The compiled programs of a map: a tile of cells on each device, trained or looked at.
+"""The compiled programs of a map: a tile of cells on a device, trained or looked at.
 
-As in a race, a tile holds a fixed number of cells and one call does a tile on each device, so that
-a cell's numbers hang on nothing of its company.
+As in a race, a tile holds a fixed number of cells, so that a cell's numbers hang on nothing of its
+company.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,10 @@ from jaxtyping import Float
 
 from fanin.diagnosis.ends import flat_ends
 from fanin.diagnosis.measurements import cosines, ends
-from fanin.map.deep import DeepNetwork, at, backward, forward, room, train_step
+from fanin.map.deep import DeepNetwork, at, backward, forward, last_only, room, train_step
 from fanin.map.plan import Cell
 from fanin.networks.activations import nonlinearity_of
-from fanin.race.devices import by_runs
-from fanin.race.tiles import by_tiles, side_by_side
+from fanin.race.tiles import side_by_side
 
 
 @lru_cache(maxsize=64)
@@ -60,13 +59,12 @@ def training(network: DeepNetwork) -> Any:
         layers, batch = started["layers"]["bias"].shape[0], contexts.shape[1]
         begin = (0, started, losses, room(network, layers, batch))
         _, parameters, losses, _ = jax.lax.while_loop(goes_on, step, begin)
-        kept = room(network, layers, dev_contexts.shape[0])
-        z, _ = forward(network, parameters, dev_contexts, cell["depth"], kept)
+        z = last_only(network, parameters, dev_contexts, cell["depth"])
         last = at(parameters["layers"], cell["depth"] - 1)
         dev = network.loss(parameters["output"], last, z, dev_targets)
         return jnp.stack([losses[0], losses[-max(1, steps // 10) :].mean(), dev])
 
-    return by_tiles(side_by_side(one, mapped=1, shared=5), mapped=1, shared=5)
+    return jax.jit(side_by_side(one, mapped=1, shared=5))
 
 
 @lru_cache(maxsize=64)
@@ -105,7 +103,7 @@ def looking(network: DeepNetwork) -> Any:
         finite = jnp.isfinite(z).all()
         return jnp.where(finite, jnp.stack([growth, flat, correlation]), jnp.nan)
 
-    return by_tiles(side_by_side(one, mapped=1, shared=3), mapped=1, shared=3)
+    return jax.jit(side_by_side(one, mapped=1, shared=3))
 
 
 def _size(x: Array) -> Array:
@@ -114,11 +112,10 @@ def _size(x: Array) -> Array:
 
 
 def settings_of(cells: Sequence[Cell]) -> Any:
-    """What the programs take of each cell, on the devices."""
-    settings = {
+    """What the programs take of each cell."""
+    return {
         "gain": np.array([cell.gain for cell in cells], np.float32),
         "sigma_b": np.array([cell.sigma_b for cell in cells], np.float32),
         "lr": np.array([cell.lr for cell in cells], np.float32),
         "depth": np.array([cell.depth for cell in cells], np.int32),
     }
-    return jax.device_put(settings, by_runs())
