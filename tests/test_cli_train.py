@@ -216,6 +216,24 @@ def test_settings_of_other_programs_do_no_harm(folder, settings):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["JAX_PLATFORMS=nonsense", "JAX_DEFAULT_DEVICE=cpu:7", "JAX_ENABLE_COMPILATION_CACHE=maybe"],
+)
+def test_settings_that_jax_cannot_use_are_named(folder, setting):
+    line = "train words.txt --steps 2 --quiet --out m"
+    name, _, value = setting.partition("=")
+    ended = subprocess.run(
+        [sys.executable, "-m", "fanin", *line.split()],
+        env=os.environ | {name: value}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == MENDABLE
+    assert ended.stderr.startswith("fanin: JAX cannot ")
+    assert setting in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not (folder / "m").exists()
+
+
 def test_a_fault_of_fanins_own_says_what_to_report(folder, capsys, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("impossible")

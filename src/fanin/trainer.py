@@ -85,15 +85,16 @@ class Run:
         if save_every is not None and save_every < 1:
             raise OptionError(f"save_every must be 1 or more; found {save_every}")
         before = self.history
-        losses = [before.batch_losses]
+        # Room for all of them, so that a long run is not short of it in the end.
+        losses = np.full(self.options.steps, np.nan, np.float32)
+        losses[: before.batch_losses.size] = before.batch_losses
         evaluations = dict(zip(before.dev_steps, before.dev_losses, strict=True))
         state = self.state
 
         def history() -> History:
             # An interrupt may leave losses that belong to no state.
             dev = {step: loss for step, loss in evaluations.items() if step <= state.step}
-            losses[:] = [np.concatenate(losses)[: state.step]]
-            return History(losses[0], tuple(dev), tuple(dev.values()))
+            return History(losses[: state.step], tuple(dev), tuple(dev.values()))
 
         records = train(
             self.network,
@@ -105,7 +106,8 @@ class Run:
         )
         try:
             for progress in records:
-                losses.append(progress.batch_losses)
+                first = progress.step - progress.batch_losses.size
+                losses[first : progress.step] = progress.batch_losses
                 if progress.dev_loss is not None:
                     evaluations[progress.step] = progress.dev_loss
                 state = progress.state

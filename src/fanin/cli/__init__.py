@@ -100,6 +100,18 @@ _EPILOGUE = (
     "written); 70 for a fault of fanin's own; 130 after Ctrl-C."
 )
 
+_OTHER_NUMBERS = (
+    "JAX_ENABLE_X64",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_THREEFRY_PARTITIONABLE",
+    "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_NUMPY_RANK_PROMOTION",
+    "JAX_DEBUG_NANS",
+    "JAX_DEBUG_INFS",
+    "JAX_TRANSFER_GUARD",
+)
+"""Settings of JAX under which a seed would give other numbers, or what is no fault would be one."""
+
 app = App(
     name="fanin",
     help="Gets neural networks started right.",
@@ -158,9 +170,30 @@ def _main(arguments: Sequence[str]) -> int:
             return _complain(f"the results cannot be written: {error.strerror}")
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             return _complain(f"{str(error.filename)[:100]}…: no file can have so long a name")
+        if (complaint := _about_jax(error)) is not None:
+            return _complain(complaint)
         _report(error)
         return FAULT
     return code
+
+
+def _about_jax(error: Exception) -> str | None:
+    """What JAX says of a setting in the environment that it cannot use; None for other errors."""
+    told = str(error).partition("\n")[0]
+    settings = {name: value for name, value in os.environ.items() if name.startswith("JAX_")}
+    for name, value in sorted(settings.items()):
+        option = name.lower()
+        if any(word in told for word in (name, option, option.replace("_", ".", 1))):
+            return f"JAX cannot use {name}={value} of the environment: {told}"
+    settings = {name: value for name, value in settings.items() if "_CACHE_" not in name}
+    if settings and "jax" in sys.modules:
+        try:
+            sys.modules["jax"].devices()
+        except Exception as reason:
+            given = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()))
+            why = str(reason).partition("\n")[0] or "it has no device"
+            return f"JAX cannot begin with {given} of the environment: {why}"
+    return None
 
 
 def _prepare_environment() -> None:
@@ -168,7 +201,8 @@ def _prepare_environment() -> None:
     with suppress(KeyError, ValueError):
         if int(os.environ["COLUMNS"]) < _NARROWEST:
             os.environ["COLUMNS"] = str(_NARROWEST)
-    os.environ.pop("JAX_ENABLE_X64", None)  # fanin computes in float32
+    for name in _OTHER_NUMBERS:
+        os.environ.pop(name, None)
 
 
 def _prepare_streams() -> None:
