@@ -1,5 +1,7 @@
 """Every file that fanin reads again, cut at every byte and with every bit flipped.
 
+A scheme file is written by hand as well, and has no checksum: it is only cut.
+
 `python -m benchmarks.damage` reads each damaged file: an error that names it, or of a record the
 lines before the damage, and never other numbers. Its figures are in docs/reliability.md;
 tests/test_damage.py flips one bit of each byte, and takes a part of the long report.
@@ -21,20 +23,36 @@ from fanin import diagnose
 from fanin.corpus import Corpus, Words
 from fanin.diagnosis.document import read_document
 from fanin.errors import FaninError
-from fanin.map.record import MapCell, MapOpening, open_map_record
+from fanin.map.record import MapCell, MapOpening
 from fanin.model_file import load_model, save_model
 from fanin.networks import CharacterMLP
+from fanin.race.calibration import CalibrationOpening, FamilyLine, Trained, TrainedFamily
 from fanin.race.checkpoint import NAME, Checkpoint, read_checkpoint
-from fanin.race.events import Chunk, Finished, Opening
+from fanin.race.events import Chunk, Finished
+from fanin.race.events import Opening as RaceOpening
 from fanin.race.lanes import Run
+from fanin.race.lines import Lines, Opening, open_lines
 from fanin.race.machine import Machine
 from fanin.race.record import open_record, read_record
+from fanin.search.record import CheckDone, RungDone, SearchOpening
 from fanin.starts import find_start
+from fanin.starts.scheme_file import load_scheme, save_scheme
 from fanin.trainer import fit
 from fanin.training import TrainingOptions
 
 _MACHINE = Machine("a processor", 2, "Linux x86_64", {"python": "3.11.2", "jax": "0.10.2"})
+_MAP = MapOpening({"measure": "trained", "seed": 0}, _MACHINE)
 _CELLS = tuple(MapCell(0, column, (3.3, None, 2.0 + column)) for column in range(4))
+_SEARCH = SearchOpening({"candidates": 2, "seed": 0}, _MACHINE)
+_SEARCHED = (
+    RungDone(0, 100, (0,), (0, 1), ((2.5,), (None,)), (0,), 1.5),
+    CheckDone(0, ("found", "fanin"), (7,), ((2.4,), (2.5,)), ((2.4,), (2.5,)), (0.1,) * 2, (), 2.0),
+)
+_CALIBRATION = CalibrationOpening({"families": 2, "seed": 0}, _MACHINE)
+_FAMILIES = tuple(
+    FamilyLine(TrainedFamily(number, {"hidden": 4}, 1.5, (Trained("fanin", 0, 0.1, None, 3.3),)))
+    for number in range(2)
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,7 @@ class Kind:
     content: bytes
     read: Callable[[bytes], Any]
     truths: tuple[Any, ...]
+    checked: bool = True
 
 
 def kinds(folder: Path) -> dict[str, Callable[[], Kind]]:
@@ -56,8 +75,11 @@ def kinds(folder: Path) -> dict[str, Callable[[], Kind]]:
         "model": lambda: _model(folder),
         "checkpoint": lambda: _checkpoint(folder),
         "race record": lambda: _race_record(folder),
-        "map record": lambda: _map_record(folder),
+        "map record": lambda: _record(folder, _MAP, MapCell, _CELLS),
+        "search record": lambda: _record(folder, _SEARCH, RungDone | CheckDone, _SEARCHED),
+        "calibration record": lambda: _record(folder, _CALIBRATION, FamilyLine, _FAMILIES),
         "report": lambda: _report(folder),
+        "scheme": lambda: _scheme(folder),
     }
 
 
@@ -77,7 +99,7 @@ def misread(kind: Kind, bits: int, every: int = 1) -> tuple[int, list[str]]:
     wrong: list[str] = []
     count = 0
     assert kind.read(kind.content) == kind.truths[0]
-    for what, content in damaged(kind.content, bits, every):
+    for what, content in damaged(kind.content, bits if kind.checked else 0, every):
         count += 1
         try:
             found = kind.read(content)
@@ -124,7 +146,7 @@ def _checkpoint(folder: Path) -> Kind:
 def _race_record(folder: Path) -> Kind:
     path = folder / "damaged-file.jsonl"
     path.unlink(missing_ok=True)
-    opening = Opening(("fanin", "normal"), (0, 1), {"steps": 100}, _MACHINE)
+    opening = RaceOpening(("fanin", "normal"), (0, 1), {"steps": 100}, _MACHINE)
     record, _ = open_record(path, opening)
     with record:
         record.append(Chunk(((0, 0), (0, 1)), 50, (2.5, 2.6), (2.4, float("nan")), 1.5))
@@ -141,23 +163,22 @@ def _race_record(folder: Path) -> Kind:
     return Kind(path.read_bytes(), read, tuple(events[:n] for n in range(len(events), -1, -1)))
 
 
-def _map_record(folder: Path) -> Kind:
-    """A map's; a calibration's is read by the same function."""
+def _record(folder: Path, opening: Opening, line: Lines, lines: tuple[Any, ...]) -> Kind:
+    """That of a map, a search or a calibration."""
     path = folder / "damaged-file.jsonl"
     dropped = path.with_name(f"{path.name}.dropped")
     path.unlink(missing_ok=True)
-    opening = MapOpening({"measure": "trained", "seed": 0}, _MACHINE)
-    record, _ = open_map_record(path, opening)
+    record, _ = open_lines(path, opening, line, "record")
     with record:
-        for cell in _CELLS:
-            record.append(cell)
+        for each in lines:
+            record.append(each)
     whole = path.read_bytes()
 
     def read(content: bytes) -> Any:
         path.write_bytes(content)
         dropped.unlink(missing_ok=True)
         try:
-            record, cells = open_map_record(path, opening)
+            record, found = open_lines(path, opening, line, "record")
         except FaninError:
             assert path.read_bytes() == content, "a file was changed that could not be used"
             raise
@@ -168,9 +189,9 @@ def _map_record(folder: Path) -> Kind:
         if b"\n" in content:
             assert content.endswith(left)
             assert kept.startswith(content[: len(content) - len(left)])
-        return tuple(cells)
+        return tuple(found)
 
-    return Kind(whole, read, tuple(_CELLS[:n] for n in range(len(_CELLS), -1, -1)))
+    return Kind(whole, read, tuple(lines[:n] for n in range(len(lines), -1, -1)))
 
 
 def _report(folder: Path) -> Kind:
@@ -184,6 +205,18 @@ def _report(folder: Path) -> Kind:
         return read_document(content, "damaged-file")
 
     return Kind(content, read, (read(content),))
+
+
+def _scheme(folder: Path) -> Kind:
+    path = folder / "damaged-file.json"
+    save_scheme(find_start("kaiming-normal"), path)
+
+    def read(content: bytes) -> Any:
+        path.write_bytes(content)
+        return load_scheme(path)
+
+    content = path.read_bytes()
+    return Kind(content, read, (read(content),), checked=False)
 
 
 def main() -> None:

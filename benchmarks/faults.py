@@ -34,8 +34,14 @@ COMMANDS = {
     "--fix --out m --html r.html",
     "race": f"race words.txt --start fanin --start normal --seeds 1 {_NETWORK} --eval-every 2 "
     "--out folder --csv r.csv --quiet",
+    "race, painted": f"race words.txt --start fanin --start normal --seeds 2 {_NETWORK} "
+    "--eval-every 2 --out folder --html r.html --quiet",
     "map": "map words.txt --x gain=1:2:2 --y depth=1:2:2 --width 4 --embedding 2 --block 2 "
     "--batch 4 --steps 2 --out folder --data m.csv --data m.npz --quiet",
+    "map, painted": "map words.txt --x gain=1:2:2 --y depth=1:2:2 --width 4 --embedding 2 "
+    "--block 2 --batch 4 --steps 2 --out folder --plot l.svg --plot l.png --quiet",
+    "search": f"search words.txt {_NETWORK} --candidates 2 --budget 8 --seeds 2 --fixed-lr "
+    "--activation tanh --norm none --out folder --scheme f.json --quiet",
     "calibrate": "race words.txt --calibrate --families 2 --members 1 --steps 2 --block 2 "
     "--out folder --quiet",
 }
@@ -121,7 +127,7 @@ def prepare(folder: Path) -> None:
     kept = []
     run.train(save=kept.append, save_every=3)
     save_model(kept[0], folder / "old")
-    for name in ("l.svg", "l.png", "r.svg", "g.svg", "r.html", "r.csv", "m.csv", "m.npz"):
+    for name in ("l.svg", "l.png", "r.svg", "g.svg", "r.html", "r.csv", "m.csv", "m.npz", "f.json"):
         (folder / name).write_text(f"the old {name}")
     (folder / "m").write_bytes((folder / "old").read_bytes())
 
@@ -182,9 +188,8 @@ def complaints(outcome: Outcome, whole: Outcome, old: dict[str, bytes]) -> list[
                     read_tensors(copy.name)
                 else:
                     load_model(copy.name)
-        elif name.endswith((".svg", ".png", ".html", ".csv", ".npz")):
-            ends = {"svg": b"</svg>\n", "png": b"IEND\xaeB`\x82", "html": b"</html>\n"}
-            end = ends.get(name.rpartition(".")[2])
+        elif name.endswith((".svg", ".png", ".html", ".csv", ".npz", "f.json")):
+            end = _ENDS.get(name.rpartition(".")[2])
             if end is not None and not content.endswith(end):
                 wrong.append(f"{name} is cut short")
         else:
@@ -193,6 +198,9 @@ def complaints(outcome: Outcome, whole: Outcome, old: dict[str, bytes]) -> list[
         if name not in outcome.files:
             wrong.append(f"{name} is gone")
     return wrong
+
+
+_ENDS = {"svg": b"</svg>\n", "png": b"IEND\xaeB`\x82", "html": b"</html>\n", "json": b"}\n"}
 
 
 def _record_complaints(name: str, content: bytes) -> list[str]:

@@ -1,8 +1,8 @@
 """A race against the ways that PyTorch offers: how long one step of one of many runs takes.
 
 fanin's race on one core and on all, and PyTorch: eager, the runs one after the other; the same in a
-process a core; and its own vectorised way, `torch.func.vmap` over `functional_call`. Then fanin's
-race and `torch.func` from 2 runs to 512.
+process a core; and its own vectorised way, `torch.func.vmap` over `functional_call`. Then all of
+these from 2 runs to 512.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ from benchmarks.setting import NO_GPU, Setting, duration, megabytes, table
 NETWORKS = {"3/4/100/32": (3, 4, 100, 32), "10/3/200/32": (10, 3, 200, 32)}
 QUICK = {"2/2/8/4": (2, 2, 8, 4)}
 MANY = 64
+ROUNDS = 3  # by numbers of runs
 RUNS = (2, 8, 32, 64, 128, 512)
 MAKERS = "benchmarks.race_contenders:"
 Group = Mapping[str, Sequence[Contestant]]
@@ -26,7 +27,11 @@ def measure(setting: Setting) -> str:
     parts = [many_runs(setting, sizes, many, has_torch) for sizes in networks.values()]
     runs = (2, 4) if setting.quick else RUNS
     parts += [by_runs(setting, name, sizes, runs, has_torch) for name, sizes in networks.items()]
-    return "\n\n".join(parts)
+    said = (
+        f"{setting.rounds} rounds at {many} runs, {min(ROUNDS, setting.rounds)} of each way alone "
+        "by numbers of runs."
+    )
+    return "\n\n".join([*parts, said])
 
 
 def many_runs(setting: Setting, sizes: Sequence[int], runs: int, has_torch: bool) -> str:
@@ -39,13 +44,10 @@ def many_runs(setting: Setting, sizes: Sequence[int], runs: int, has_torch: bool
         group["fanin's race, one device"] = [Contestant(f"{MAKERS}FaninRace", sizes, runs, at=one)]
     if has_torch:
         group["PyTorch eager, one run after the other"] = [
-            Contestant(f"{MAKERS}TorchEager", sizes, at=one)
+            Contestant(f"{MAKERS}TorchEager", sizes, runs, at=one)
         ]
         if cores > 1:
-            group[f"PyTorch eager, {cores} processes"] = [
-                Contestant(f"{MAKERS}TorchEager", sizes, at=Place((core,), wall=True))
-                for core in setting.cores
-            ]
+            group[f"PyTorch eager, {cores} processes"] = _in_processes(setting, sizes, runs)
         for threads in sorted({1, cores}):
             at = Place(setting.cores[-threads:], wall=True)
             group[f"torch.func.vmap, {threads} thread{'s' * (threads > 1)}"] = [
@@ -55,7 +57,8 @@ def many_runs(setting: Setting, sizes: Sequence[int], runs: int, has_torch: bool
     if "jax" in setting.gpus:
         group["fanin's race, GPU"] = [Contestant(f"{MAKERS}FaninRace", sizes, runs, at=gpu)]
     if "torch" in setting.gpus:
-        group["PyTorch eager, GPU"] = [Contestant(f"{MAKERS}TorchEager", sizes, "cuda", at=gpu)]
+        eager = Contestant(f"{MAKERS}TorchEager", sizes, runs, "cuda", at=gpu)
+        group["PyTorch eager, GPU"] = [eager]
         group["torch.func.vmap, GPU"] = [
             Contestant(f"{MAKERS}TorchVmap", sizes, runs, cores, "cuda", at=gpu)
         ]
@@ -92,6 +95,14 @@ def by_runs(
         for at in dict.fromkeys((_one(setting), setting.all))
     }
     if has_torch:
+        columns["PyTorch eager, one after the other"] = _turns(
+            setting,
+            {str(n): [Contestant(f"{MAKERS}TorchEager", sizes, n, at=_one(setting))] for n in runs},
+        )
+        if cores > 1:
+            columns[f"PyTorch eager, {cores} processes"] = _turns(
+                setting, {str(n): _in_processes(setting, sizes, n) for n in runs}
+            )
         columns[f"torch.func.vmap, {cores} threads"] = _turns(
             setting,
             {
@@ -103,9 +114,18 @@ def by_runs(
     return table([f"{name}, runs", *columns], rows)
 
 
+def _in_processes(setting: Setting, sizes: Sequence[int], runs: int) -> list[Contestant]:
+    """PyTorch eager, the runs shared among processes with a core each."""
+    share = max(1, runs // len(setting.cores))
+    return [
+        Contestant(f"{MAKERS}TorchEager", sizes, share, at=Place((core,), wall=True))
+        for core in setting.cores
+    ]
+
+
 def _turns(setting: Setting, group: Group) -> Times:
     with closing_all(group):
-        return take_turns(group, min(3, setting.rounds), setting.seconds(3.0))
+        return take_turns(group, min(ROUNDS, setting.rounds), setting.seconds(3.0))
 
 
 def _one(setting: Setting) -> Place:

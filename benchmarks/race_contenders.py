@@ -35,27 +35,28 @@ class FaninRace:
 
 
 class TorchEager:
-    """One run, by a plain loop with an optimiser."""
+    """So many runs one after the other, each by a plain loop with an optimiser."""
 
-    def __init__(self, sizes: Sequence[int], device: str = "cpu") -> None:
+    def __init__(self, sizes: Sequence[int], runs: int = 1, device: str = "cpu") -> None:
         import torch
 
         torch.set_num_threads(1)
-        self.device, self.batch = device, sizes[3]
+        self.device, self.batch, self.chunk = device, sizes[3], runs
         self.contexts, self.targets = _data(sizes[1], device)
-        self.network = _module(sizes).to(device)
-        self.optimiser = torch.optim.SGD(self.network.parameters(), lr=RATE)
+        self.networks = [_module(sizes).to(device) for _ in range(runs)]
+        self.optimisers = [torch.optim.SGD(each.parameters(), lr=RATE) for each in self.networks]
 
     def run(self, count: int) -> None:
         import torch
 
         cross_entropy = torch.nn.functional.cross_entropy
-        for _ in range(count):
-            examples = torch.randint(0, len(self.targets), (self.batch,), device=self.device)
-            loss = cross_entropy(self.network(self.contexts[examples]), self.targets[examples])
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
+        for network, optimiser in zip(self.networks, self.optimisers, strict=True):
+            for _ in range(count // self.chunk):
+                examples = torch.randint(0, len(self.targets), (self.batch,), device=self.device)
+                loss = cross_entropy(network(self.contexts[examples]), self.targets[examples])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
         if self.device != "cpu":
             torch.cuda.synchronize()
 

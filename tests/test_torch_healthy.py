@@ -1,6 +1,8 @@
 """A line in a project's tests, and callbacks of the libraries that train."""
 
+import importlib
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,14 @@ from fanin.torch import UnhealthyWarning, assert_healthy
 
 X = torch.randn(128, 12, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(128) % 5
+
+
+def lightning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, of itself and of this machine
+        pl = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
+        importlib.import_module("fanin.torch.lightning")
+    return pl
 
 
 def mlp(factor=1.0):
@@ -49,11 +59,8 @@ def test_what_is_only_suspect_warns_unless_it_is_asked_to_fail():
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "good"), (60.0, "bad")])
 def test_lightning_diagnoses_at_the_first_batch(factor, verdict, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, of itself and of this machine
-        pl = pytest.importorskip("lightning.pytorch", reason="Lightning is not installed")
-
-        from fanin.torch.lightning import StepZero
+    pl = lightning()
+    from fanin.torch.lightning import StepZero
 
     class Model(pl.LightningModule):
         def __init__(self):
@@ -90,6 +97,17 @@ def test_lightning_diagnoses_at_the_first_batch(factor, verdict, tmp_path):
     assert len(said) == (verdict != "good")
     assert with_it == without
     assert callback.report.loss == pytest.approx(without[0], rel=1e-5)
+
+
+def test_lightning_is_told_of_a_batch_that_cannot_be_told_apart():
+    pl = lightning()
+    from fanin.torch.lightning import StepZero
+
+    callback = StepZero()
+    trainer = SimpleNamespace(global_step=0, is_global_zero=True)
+    with pytest.warns(UserWarning, match="the batch is a dict.*Give StepZero"):
+        callback.on_train_batch_start(trainer, pl.LightningModule(), {"x": X, "y": Y}, 0)
+    assert callback.report is None
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "good"), (3_000.0, "bad")])

@@ -498,3 +498,101 @@ def test_a_backward_pass_within_the_forward_one_makes_no_layers():
     assert report.verdict == "good"
     assert {layer.name for layer in report.layers} == {f"energy.{place}" for place in range(5)}
     assert any("backward pass of its own" in said for said in report.recording.not_seen)
+
+
+class Siren(nn.Module):
+    """Sitzmann et al. 2020: sin(30 z), and weights that are smaller by that."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(2 if place == 0 else 256, 256) for place in range(4))
+        self.head = nn.Linear(256, 1)
+        with torch.no_grad():
+            self.layers[0].weight.uniform_(-1 / 2, 1 / 2)
+            for layer in (*self.layers[1:], self.head):
+                bound = math.sqrt(6 / 256) / 30
+                layer.weight.uniform_(-bound, bound)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.sin(30 * layer(x))
+        return self.head(x)
+
+
+def test_a_constant_between_a_layer_and_its_activation_counts():
+    torch.manual_seed(0)
+    module, places = Siren(), torch.rand(1024, 2) * 2 - 1
+    wanted = torch.sin(5 * places[:, :1]) * places[:, 1:]
+    report = diagnose(module, places, wanted, loss="mse")
+    assert report.verdict == "good"
+    layer = report.recording.layer("layers.2")
+    assert layer.factor == 30.0
+    assert layer.gain == pytest.approx(math.sqrt(2), rel=0.02)
+    assert 1.0 < layer.preactivation.std < 2.0  # biases within 30/16 come to it
+
+    with torch.no_grad():
+        module.layers[2].weight.mul_(20)
+    report = diagnose(module, places, wanted, loss="mse")
+    assert report.verdict == "bad"
+    (prescription,) = report.prescriptions
+    assert prescription.parameter == "layers.2.weight"
+    assert "by the 30 that follows" in prescription.change
+    std = report.fixed(module).layers[2].weight.detach().std()
+    assert std == pytest.approx(1.52 / 16 / 30, rel=0.01)
+
+
+class Multiplied(nn.Module):
+    """A weight that is kept with a deviation of 1, and multiplied when it is used."""
+
+    def __init__(self, fan_in, units, size):
+        super().__init__()
+        self.kept = nn.Parameter(size * torch.randn(units, fan_in))
+        self.constant = fan_in**-0.5
+
+    def forward(self, x):
+        return F.linear(x, self.kept * self.constant)
+
+
+@pytest.mark.parametrize("kind", ["weight norm", "multiplied"])
+def test_what_a_weight_is_a_multiple_of_can_be_mended(kind):
+    torch.manual_seed(0)
+    if kind == "multiplied":
+        wide, parameter = Multiplied(64, 64, 30.0), "2.kept"
+    else:
+        wide = nn.utils.parametrizations.weight_norm(nn.Linear(64, 64))
+        parameter = "2.parametrizations.weight.original0"
+        wide.parametrizations.weight.original0.data.mul_(50)
+    module = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), wide, nn.Tanh(), nn.Linear(64, 5))
+    report = diagnose(module, X, Y)
+    assert report.verdict == "bad"
+    assert [each.parameter for each in report.prescriptions] == [parameter]
+    assert diagnose(report.fixed(module), X, Y).verdict == "good"
+
+
+class Towers(nn.Module):
+    def __init__(self, joined):
+        super().__init__()
+        self.one, self.other = mlp(3, nn.Tanh, out=32), mlp(3, nn.Tanh, out=32)
+        self.head = nn.Linear(64 if joined == "beside" else 32, 5)
+        self.joined = joined
+
+    def forward(self, x):
+        one, other = self.one(x), self.other(x)
+        if self.joined == "beside":
+            return self.head(torch.cat((one, other), 1))
+        return self.head(one * other if self.joined == "multiplied" else one + other)
+
+
+@pytest.mark.parametrize(
+    ("joined", "verdict"), [("beside", "bad"), ("multiplied", "bad"), ("added", "good")]
+)
+def test_a_tower_that_died_beside_another_is_found(joined, verdict):
+    torch.manual_seed(0)
+    module = Towers(joined)
+    assert diagnose(module, X, Y).verdict == "good"
+    with torch.no_grad():
+        for parameter in module.one.parameters():
+            parameter.mul_(0.03)
+    report = diagnose(module, X, Y)
+    assert report.verdict == verdict
+    assert all(name.startswith("one.") for name in report.check("gain").layers)

@@ -238,6 +238,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> int:
+    message = f"''{message}" if message.startswith(": ") else message  # of a file without a name
     # A message may show a name from the disk, or from a file.
     print(f"fanin: {printable(message)}", file=sys.stderr)
     return MENDABLE

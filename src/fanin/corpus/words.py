@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import BinaryIO, final
 
+from fanin.atomic_file import reason
 from fanin.errors import WordsError
 
 LONGEST_WORD = 1_000
@@ -92,7 +93,7 @@ def read_words(source: str | Path, *, refresh: bool = False) -> Words:
     except PermissionError:
         raise WordsError(f"{name}: this user may not read it; {_WANTED}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise WordsError(f"{name}: cannot be read ({error}); {_WANTED}") from None
+        raise WordsError(f"{name}: cannot be read: {reason(error)}; {_WANTED}") from None
     return _words_in(content, name)
 
 

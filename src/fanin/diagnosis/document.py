@@ -57,7 +57,7 @@ class LayerDocument:
     fan_out: int | None
     weight_std: Number
     gain: Number
-    """weight_std × √fan_in"""
+    """weight_std × √fan_in × factor"""
     nonlinearity_before: str | None
     nonlinearity: str | None
     """the activation after it"""
@@ -104,6 +104,8 @@ class LayerDocument:
     """units whose bias outweighs all else"""
     parameters: tuple[Parameter, ...]
     predicted: LayerPrediction | None
+    factor: float = 1.0
+    """a constant by which its outputs are multiplied before its activation"""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def _layer_document(report: Report, layer: Layer) -> LayerDocument:
         outlying_biases=layer.outlying_biases,
         parameters=layer.parameters,
         predicted=predicted,
+        factor=layer.factor,
     )
 
 

@@ -1,7 +1,9 @@
-"""Which layers the way from the input to the output can go round."""
+"""Which layers the way from the input to the output can go round, or do without."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from functools import reduce
+from operator import and_, or_
 
 # Counting paths modulo a prime: two counts agree by chance once in so many.
 _PRIME = (1 << 61) - 1
@@ -31,3 +33,24 @@ def bypassed(count: int, edges: Iterable[tuple[int, int]], sinks: Iterable[int])
             onward[place] = (onward[place] + onward[after] * weight) % _PRIME
     total = onward[0]
     return {place for place in range(count) if to[place] * onward[place] % _PRIME != total}
+
+
+def optional(
+    count: int, edges: Iterable[tuple[int, int]], sinks: Iterable[int], sums: Set[int]
+) -> set[int]:
+    """The places that the output can do without: those in the branches of a sum, but for what all
+    its branches have in common.
+
+    What is put side by side or multiplied, as two towers or a gate, needs all its parts. Each edge
+    goes from a place to a later one.
+    """
+    reads: dict[int, list[int]] = {}
+    for a, b in edges:
+        reads.setdefault(b, []).append(a)
+    needed = [0] * count  # a bit for each place
+    for place in range(1, count):
+        parts = [needed[read] for read in reads.get(place, ())]
+        combine = and_ if place in sums else or_
+        needed[place] = (reduce(combine, parts) if parts else 0) | 1 << place
+    of_all = reduce(or_, (needed[sink] for sink in sinks), 0)
+    return {place for place in range(1, count) if not of_all >> place & 1}

@@ -64,7 +64,7 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
     if layer.normalisation is not None:
         return _normalised_gain(layer, check)
-    if layer.weight is None:
+    if layer.weight is None and layer.magnitude is None:
         return []
     if layer.kind == "embedding":
         size = layer.activation and layer.activation.second_moment
@@ -87,6 +87,12 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         False: f"{place} a gain of {wanted:.4g} keeps second moments; it is {layer.gain:.3g}",
     }[layer.role == "output"]
     target = f"to a standard deviation of {std:.4g} = {wanted:.4g}/√{layer.fan_in}"
+    if layer.weight is None:
+        target = f"for weights of a standard deviation of {std:.4g} = {wanted:.4g}/√{layer.fan_in}"
+    elif layer.factor != 1.0:
+        std /= abs(layer.factor)
+        by = f"{layer.factor:g} that follows"
+        target = f"to {std:.4g} = {wanted:.4g}/√{layer.fan_in}, by the {by}"
     return _scaled(layer, wanted / layer.gain, target, reason, check)
 
 
@@ -116,9 +122,10 @@ def scale_prescription(
 def _scaled(
     layer: Layer, factor: float, target: str, reason: str, check: str
 ) -> list[Prescription]:
-    if abs(math.log(factor)) < WORTH or layer.weight is None:
+    parameter = layer.weight or layer.magnitude
+    if abs(math.log(factor)) < WORTH or parameter is None:
         return []
-    return [scale_prescription(layer.weight, layer, factor, target, reason, (check,))]
+    return [scale_prescription(parameter, layer, factor, target, reason, (check,))]
 
 
 def _prescription(

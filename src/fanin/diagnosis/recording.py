@@ -130,7 +130,12 @@ class Layer:
     weight_std: Number = None
     weight_second_moment: Number = None
     gain: Number = None
-    """weight_std × √fan_in"""
+    """weight_std × √fan_in × |factor|"""
+    factor: float = 1.0
+    """a constant by which its outputs are multiplied before its activation"""
+    magnitude: str | None = None
+    """the name of a parameter of which the weight is a multiple, where it has no parameter of its
+    own"""
     branches: int = 0
     """how many residual branches the network has, where the layer stands in one"""
     nonlinearity_before: str | None = None

@@ -1,6 +1,7 @@
 """A scheme as a file: JSON that can be written by hand, strictly read."""
 
 import codecs
+import stat
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -111,10 +112,12 @@ def load_scheme(path: str | Path) -> Scheme:
     Raises OptionError, naming the file and the field, for whatever in it is not as it should be.
     """
     try:
-        if not Path(path).is_file():
-            raise OptionError(f"{path}: there is no such file; fanin search writes one")
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise OptionError(f"{path}: is no plain file; fanin search writes one")
         with Path(path).open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise OptionError(f"{path}: there is no such file; fanin search writes one") from None
     except (OSError, ValueError) as error:
         if isinstance(error, OptionError):
             raise

@@ -159,18 +159,25 @@ class Capture(TorchDispatchMode):
             self.sources.mark(first(result), Source((node.number,)))
             self._pending.append((node, first(result)))
         else:
-            self._propagate(operator, given, sources, result)
+            factor = None if given[1:] else operators.constant(operator.name, args)
+            self._propagate(operator, given, sources, result, factor)
         return result
 
     def _propagate(
-        self, operator: Operator, given: list[Tensor], sources: list[Source], result: Any
+        self,
+        operator: Operator,
+        given: list[Tensor],
+        sources: list[Source],
+        result: Any,
+        factor: float | None,
     ) -> None:
         """What is not a node hands the sources of its arguments on."""
         if operator.in_place and operator.name == "copy" and covers(given[0]):
             given, sources = given[1:], sources[1:]
         if not any(source.nodes or source.weights for source in sources):
             return
-        source = together(sources, operator.name in operators.UNCHANGED)
+        unchanged = operator.name in operators.UNCHANGED or factor is not None
+        source = together(sources, unchanged, 1.0 if factor is None else factor)
         known = {address(each) for each in given}
         for each in tensors(result):
             if operator.in_place or address(each) not in known:

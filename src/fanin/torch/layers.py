@@ -8,7 +8,7 @@ from typing import Any
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
-from fanin.diagnosis.paths import bypassed
+from fanin.diagnosis.paths import optional
 from fanin.diagnosis.recording import Layer, LayerRole
 from fanin.torch import sums
 from fanin.torch.naming import Names
@@ -99,7 +99,8 @@ def _give_roles(found: list[Chain], chain_of: Mapping[int, Chain], ends: set[int
                 if source != place[id(chain)]:
                     edges.append((source, place[id(chain)]))
     sinks = {place[id(chain_of[number])] for number in ends if number}
-    aside = bypassed(len(found) + 1, edges, sinks)
+    added_up = {place[id(chain)] for chain in found if chain.first.kind == "sum"}
+    aside = optional(len(found) + 1, edges, sinks, added_up)
     sums = [c for c in found if c.first.kind == "sum" and place[id(c)] not in aside]
     added = {number for chain in sums for number in chain.first.reads}
     last = found[next(iter(sinks)) - 1] if len(sinks) == 1 else None
@@ -161,13 +162,17 @@ class Assembly:
                 self.outputs[node.number] = node.output
         before = self._given(first)
         described = self._described(chain, before)
+        act = chain.one("activation")
+        factor = act.factor if act else 1.0
         source = before if first.kind in ("activation", "normalisation") else None
+        if factor != 1.0 and act:
+            source = act.given
         preactivation = source or self.outputs.get(first.number)
         if preactivation is None:
             facts = tuple(self._facts(chain))
             own = tuple(assembly.parameter(each, self.learning_rate) for each in facts)
             return replace(described, parameters=own)
-        norm, act = chain.one("normalisation"), chain.one("activation")
+        norm = chain.one("normalisation")
         normalised = self.outputs.get(norm.number) if norm else None
         activation = self.outputs.get(act.number) if act else None
         gradient = last.gradient
@@ -197,7 +202,7 @@ class Assembly:
                 activation=whole(layer.activation, last_measured),
                 gradient=whole(layer.gradient, gradient, self.gradient_scale),
             )
-        return self._with_weight(layer, chain)
+        return _multiplied(self._with_weight(layer, chain), factor)
 
     def _described(self, chain: Chain, before: Measured | None) -> Layer:
         first, last = chain.first, chain.last
@@ -223,6 +228,7 @@ class Assembly:
             nonlinearity=act.activation.name if act and act.activation else None,
             normalisation=norm and norm.normalisation,
             bias=own.get(first.bias) if first.bias else None,
+            magnitude=own.get(weight.magnitude) if weight and weight.magnitude else None,
             calls=first.call,
             place=last.place,
             places=last.size / max(1, self.examples * last.units),
@@ -287,6 +293,18 @@ class Assembly:
                 trainable=tensor.requires_grad,
                 tied_to=first if own != first else None,
             )
+
+
+def _multiplied(layer: Layer, factor: float) -> Layer:
+    """A layer whose outputs are multiplied by a constant: its weights act as if they were."""
+    if factor == 1.0 or layer.gain is None or layer.weight_second_moment is None:
+        return layer
+    return replace(
+        layer,
+        factor=factor,
+        gain=layer.gain * abs(factor),
+        weight_second_moment=layer.weight_second_moment * factor**2,
+    )
 
 
 def _columns(weight: Weight) -> Any:

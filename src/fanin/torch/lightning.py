@@ -17,14 +17,15 @@ from fanin.torch.losses import LossFunction
 class StepZero(Callback):
     """`Trainer(callbacks=[StepZero()])`: an UnhealthyWarning where the module's start is not good.
 
-    A batch is (inputs, targets) unless `split` makes these two of it; `loss` is that of
-    `fanin.torch.diagnose`. The report stays in `report`.
+    A batch is (inputs, targets) unless `split` makes these two of it; one that is neither is told
+    of in a warning, and training goes on. `loss` is that of `fanin.torch.diagnose`. The report
+    stays in `report`.
     """
 
     def __init__(
         self,
         loss: str | LossFunction | None = "cross_entropy",
-        split: Callable[[Any], tuple[Any, Any]] = tuple,
+        split: Callable[[Any], tuple[Any, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.loss, self.split = loss, split
@@ -35,7 +36,14 @@ class StepZero(Callback):
     ) -> None:
         if self.report is not None or trainer.global_step or not trainer.is_global_zero:
             return
-        inputs, targets = self.split(batch)
+        if self.split is None and not (isinstance(batch, tuple | list) and len(batch) == 2):
+            warnings.warn(
+                f"StepZero did not look: the batch is a {type(batch).__name__}, and not (inputs, "
+                "targets). Give StepZero(split=...), which makes these two of it",
+                stacklevel=2,
+            )
+            return
+        inputs, targets = batch if self.split is None else self.split(batch)
         self.report = diagnose(pl_module, inputs, targets, self.loss)
         if self.report.verdict != "good":
             warnings.warn(head(self.report), UnhealthyWarning, stacklevel=2)

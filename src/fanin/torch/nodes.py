@@ -31,6 +31,9 @@ class Weight:
     """itself so arranged; a view, where there is one"""
     whole: bool
     """whether it is all of one parameter, and nothing else"""
+    magnitude: str | None = None
+    """a parameter that it is a multiple of, where it is not whole: weight norm's, or one that is
+    multiplied by a constant"""
 
     def places(self) -> Tensor | None:
         """Where each entry of (fan_in, units) stands in the parameter, counted in its order."""
@@ -78,6 +81,8 @@ class Node:
     """all that are its own, weight and bias among them"""
     normalisation: str | None = None
     activation: Applied | None = None
+    factor: float = 1.0
+    """a constant between what it reads and itself"""
     given: Measured | None = None
     """what an activation, normalisation or weight was given, where that was measured"""
     output: Measured | None = None

@@ -1,5 +1,6 @@
 """PyTorch's operators as a diagnosis sees them: which are activations, weights, normalisations."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -105,6 +106,16 @@ ELEMENTWISE = _names(
 
 SCALES = frozenset({"rsqrt", "linalg_vector_norm", "var", "var_mean", "std", "std_mean", "norm"})
 """What a normalisation of one's own divides by, or multiplies with."""
+
+
+def constant(name: str, arguments: tuple[Any, ...]) -> float | None:
+    """The number by which an operator multiplies its one tensor, where that is all it does."""
+    if name not in ("mul", "div") or len(arguments) != 2:
+        return None
+    number = arguments[1] if isinstance(arguments[0], Tensor) else arguments[0]
+    if not isinstance(number, int | float) or not math.isfinite(number) or not number:
+        return None
+    return float(number) if name == "mul" else 1.0 / number
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ class Source:
     weights: tuple[str, ...] = ()
     """the parameters that it came from, where nothing of the batch went into it"""
     pure: bool = True
-    """whether it is what its one node gave, but for shape, place, type and dropout"""
+    """whether it is what its one node gave, but for shape, place, type, dropout and `factor`"""
+    factor: float = 1.0
+    """the constant by which what it came from was multiplied"""
 
     @property
     def data(self) -> bool:
@@ -28,6 +30,11 @@ class Source:
     @property
     def node(self) -> int | None:
         """The one node that gave these very numbers, if there is one."""
+        return self.multiplied if self.factor == 1.0 else None
+
+    @property
+    def multiplied(self) -> int | None:
+        """The one node that gave these numbers, but for `factor`, if there is one."""
         return self.nodes[0] if self.pure and len(self.nodes) == 1 else None
 
 
@@ -60,8 +67,8 @@ class Provenance:
         self._sources[place] = (reference, source)
 
 
-def together(sources: Iterable[Source], pure: bool) -> Source:
-    """The source of what was made of several tensors."""
+def together(sources: Iterable[Source], pure: bool, factor: float = 1.0) -> Source:
+    """The source of what was made of several tensors, and multiplied by a constant."""
     nodes: dict[int, None] = {}
     weights: dict[str, None] = {}
     parts = 0
@@ -71,6 +78,8 @@ def together(sources: Iterable[Source], pure: bool) -> Source:
         if each.data:
             parts += 1
             pure = pure and each.pure
+        factor *= each.factor
     if nodes:
-        return Source(tuple(nodes), (), pure and parts == 1)
-    return Source((), tuple(weights), pure)
+        pure = pure and parts == 1
+        return Source(tuple(nodes), (), pure, factor if pure else 1.0)
+    return Source((), tuple(weights), pure, factor if pure else 1.0)

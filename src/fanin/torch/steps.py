@@ -101,6 +101,11 @@ class Step:
         if node is None or self.sample is None:
             return node
         node.activation, node.given = applied, self.given
+        scaled = self.source.multiplied
+        if scaled is not None and self.source.factor != 1.0:
+            of = self.capture.nodes[scaled]
+            if of.weight is not None and of.size == output.numel():
+                node.read, node.factor = scaled, self.source.factor
         after = signals.table(output, self.axis)
         node.output = self.capture.tables.measured(output, self.axis, after)
         node.ends = measurements.ends(self.sample, after, *operators.ends_of(applied))
@@ -141,7 +146,7 @@ class Step:
             return None
         columns = used.arrange(tensor.detach())
         parameter = capture.names.parameters[made_of.weights[0]]
-        whole = made_of.pure and len(made_of.weights) == 1
+        whole = made_of.pure and made_of.factor == 1.0 and len(made_of.weights) == 1
         whole = whole and parameter.numel() == columns.numel()
         node.weight = Weight(
             made_of.weights,
@@ -152,6 +157,7 @@ class Step:
             partial(_arranged, used, tensor.detach()),
             columns,
             whole,
+            None if whole else _magnitude(made_of, parameter.numel() == columns.numel()),
         )
         if capture.on_weight is not None:
             capture.on_weight(node, output, bias if isinstance(bias, Tensor) else None)
@@ -317,6 +323,15 @@ class Step:
             handle.remove()  # type: ignore[attr-defined]
         node.hooks.clear()
         return node
+
+
+def _magnitude(made_of: Source, all_of_it: bool) -> str | None:
+    """The parameter of which a weight is a multiple, among those that it was made of."""
+    if len(made_of.weights) == 1:
+        return made_of.weights[0] if made_of.pure and all_of_it else None
+    ends = ("weight_g", "parametrizations.weight.original0")
+    found = [name for name in made_of.weights if name.endswith(ends)]
+    return found[0] if len(found) == 1 and len(made_of.weights) == 2 else None
 
 
 def _arranged(used: fans.Fans, tensor: Tensor, gradient: Tensor) -> Tensor | None:

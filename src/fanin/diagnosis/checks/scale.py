@@ -22,6 +22,7 @@ def gain(case: Case) -> Check | None:
         if not case.absorbed(layer)
         and not _constant(layer)
         and (ratio := _ratio(case, layer)) is not None
+        and not (ratio > 1.0 and _gives_frequencies(layer))
     }
     if not ratios:
         return None
@@ -53,6 +54,12 @@ def gain(case: Case) -> Check | None:
         text=text,
         source="He et al. 2015, section 2.2, with the gain of any activation by quadrature",
     )
+
+
+def _gives_frequencies(layer: Layer) -> bool:
+    """Whether its weights are frequencies of the input, which are as high as they are meant to be
+    (Sitzmann et al. 2020, *Implicit Neural Representations with Periodic Activation Functions*)."""
+    return layer.nonlinearity == "sin" and layer.reads == ("",)
 
 
 def input_scale(case: Case) -> Check | None:
