@@ -596,3 +596,31 @@ def test_a_tower_that_died_beside_another_is_found(joined, verdict):
     report = diagnose(module, X, Y)
     assert report.verdict == verdict
     assert all(name.startswith("one.") for name in report.check("gain").layers)
+
+
+class Gated(nn.Module):
+    def __init__(self, kind, gate):
+        super().__init__()
+        self.recurrent, self.head = kind(16, 64, batch_first=True), nn.Linear(64, 5)
+        with torch.no_grad():
+            for number, bias in gate.items():
+                self.recurrent.bias_ih_l0[64 * number : 64 * (number + 1)] = bias
+
+    def forward(self, x):
+        return self.head(self.recurrent(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "gate"),
+    [(nn.LSTM, {}), (nn.LSTM, {1: 1.0}), (nn.LSTM, {3: -20.0}), (nn.GRU, {}), (nn.GRU, {1: 20.0})],
+)
+def test_a_gate_that_lets_nothing_out_is_opened(kind, gate):
+    torch.manual_seed(0)
+    module, x, y = Gated(kind, gate), drawn(64, 10, 16), Y[:64]
+    report = diagnose(module, x, y)
+    shut = any(abs(bias) > 10 for bias in gate.values())
+    assert report.verdict == ("bad" if shut else "good")
+    if shut:
+        assert report.check("dead units").layers == ("recurrent",)
+        assert [each.parameter for each in report.prescriptions] == ["recurrent.bias_ih_l0"]
+        assert diagnose(report.fixed(module), x, y).verdict == "good"

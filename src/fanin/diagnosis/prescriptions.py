@@ -18,6 +18,8 @@ LARGE_BIAS = 0.5
 
 WORTH = 0.05
 """A factor nearer to 1 than this would not be worth a change."""
+OPEN = 3.0
+"""A gate's bias beyond this, up or down, leaves it a twentieth of its way or less."""
 
 Writer = Callable[[Prescription], str]
 """Writes the code of a prescription for one framework."""
@@ -221,9 +223,22 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
             reason = "these biases hold their units where the activation is flat"
             bias = layer.bias
             made.append(_prescription(bias, layer, "zero", check.name, change, reason, units=some))
+        elif layer.kind == "recurrent":
+            made += _opened(layer, check.name)
         elif layer.weight and layer.dead_units:
             made.append(_drawn(layer, layer.dead_units, check.name, "their units are dead"))
     return made
+
+
+def _opened(layer: Layer, check: str) -> list[Prescription]:
+    """The biases that shut the gates of a recurrent layer set to zero."""
+    shutting = [
+        own.name
+        for own in layer.parameters
+        if len(own.shape) == 1 and (own.data.largest or 0.0) > OPEN
+    ]
+    reason = "so large a bias shuts its gate"
+    return [_prescription(name, layer, "zero", check, "set to 0", reason) for name in shutting]
 
 
 def _symmetry(case: Case, check: Check) -> list[Prescription]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
@@ -16,6 +18,10 @@ from fanin.torch.nodes import Node, Weight
 from fanin.torch.operators import ends_of
 from fanin.torch.parameters import column_sums
 from fanin.torch.signals import Measured, on_host, whole
+
+SHUT = 1e-3
+"""A recurrent layer starts with outputs of a hundredth of its input and more; shut gates hold them
+below this part of it."""
 
 
 @dataclass
@@ -202,6 +208,8 @@ class Assembly:
                 activation=whole(layer.activation, last_measured),
                 gradient=whole(layer.gradient, gradient, self.gradient_scale),
             )
+        if first.kind == "recurrent":
+            layer = replace(layer, dead_units=_shut(layer, preactivation))
         return _multiplied(self._with_weight(layer, chain), factor)
 
     def _described(self, chain: Chain, before: Measured | None) -> Layer:
@@ -293,6 +301,14 @@ class Assembly:
                 trainable=tensor.requires_grad,
                 tied_to=first if own != first else None,
             )
+
+
+def _shut(layer: Layer, output: Measured) -> tuple[int, ...]:
+    """The units of a recurrent layer that give next to nothing of what it is given."""
+    given = assembly.root_mean_square(layer.input)
+    sums = output.signal.sums
+    largest = np.maximum(np.abs(sums.lowest), np.abs(sums.highest))
+    return tuple(np.flatnonzero(largest < SHUT * min(1.0, given or 0.0)).tolist())
 
 
 def _multiplied(layer: Layer, factor: float) -> Layer:

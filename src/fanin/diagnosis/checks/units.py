@@ -47,7 +47,11 @@ def saturation(case: Case) -> Check | None:
 
 def dead_units(case: Case) -> Check | None:
     """The largest share of units at a flat end, or zero, for every example."""
-    layers = [layer for layer in case.layers.values() if layer.saturation is not None]
+    layers = [
+        layer
+        for layer in case.layers.values()
+        if layer.saturation is not None or (layer.kind == "recurrent" and layer.dead_units)
+    ]
     if not layers:
         return None
     limit = case.thresholds.dead
@@ -73,7 +77,12 @@ def dead_units(case: Case) -> Check | None:
         count = len(layer.dead_units)
         text = (
             f"{count} of {layer.units} units of {worst_layer} are dead: for all "
-            f"{case.recording.examples:,} examples they stand where the activation is flat"
+            f"{case.recording.examples:,} examples "
+        )
+        text += (
+            "shut gates let next to nothing out"
+            if layer.kind == "recurrent"
+            else "they stand where the activation is flat"
         )
         if by_bias[worst_layer]:
             text += f"; {len(by_bias[worst_layer])} of them by their bias alone"
