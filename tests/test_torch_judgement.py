@@ -624,3 +624,27 @@ def test_a_gate_that_lets_nothing_out_is_opened(kind, gate):
         assert report.check("dead units").layers == ("recurrent",)
         assert [each.parameter for each in report.prescriptions] == ["recurrent.bias_ih_l0"]
         assert diagnose(report.fixed(module), x, y).verdict == "good"
+
+
+class Finer(nn.Module):
+    """Pictures of twice the size, by kernels that are equal for pixels side by side (ICNR)."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.up, self.head = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(16, 3, 3, padding=1)
+        self.first = first
+        with torch.no_grad():
+            self.up.weight.copy_((torch.randn(16, 3, 3, 3) / 27**0.5).repeat_interleave(4, 0))
+            self.up.bias.zero_()
+
+    def forward(self, x):
+        if self.first == "relu":
+            return self.head(F.pixel_shuffle(F.relu(self.up(x)), 2))
+        return self.head(F.relu(F.pixel_shuffle(self.up(x), 2)))
+
+
+@pytest.mark.parametrize("first", ["relu", "shuffle"])
+def test_equal_kernels_for_pixels_side_by_side_are_meant(first):
+    torch.manual_seed(0)
+    report = diagnose(Finer(first), PICTURES, drawn(32, 3, 24, 24), loss="mse")
+    assert report.verdict == "good"

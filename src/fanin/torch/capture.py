@@ -176,6 +176,8 @@ class Capture(TorchDispatchMode):
             given, sources = given[1:], sources[1:]
         if not any(source.nodes or source.weights for source in sources):
             return
+        if operator.name == "pixel_shuffle" and sources[0].node:
+            self.nodes[sources[0].node].subpixels = True
         unchanged = operator.name in operators.UNCHANGED or factor is not None
         source = together(sources, unchanged, 1.0 if factor is None else factor)
         known = {address(each) for each in given}

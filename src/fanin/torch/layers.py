@@ -208,6 +208,9 @@ class Assembly:
                 activation=whole(layer.activation, last_measured),
                 gradient=whole(layer.gradient, gradient, self.gradient_scale),
             )
+        if any(node.subpixels for node in chain.nodes):
+            # Kernels may be equal for pixels side by side: the loss tells them apart.
+            layer = replace(layer, copies=layer.twins)
         if first.kind == "recurrent":
             layer = replace(layer, dead_units=_shut(layer, preactivation))
         return _multiplied(self._with_weight(layer, chain), factor)

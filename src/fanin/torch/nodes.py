@@ -81,6 +81,8 @@ class Node:
     """all that are its own, weight and bias among them"""
     normalisation: str | None = None
     activation: Applied | None = None
+    subpixels: bool = False
+    """whether its units become the pixels of finer pictures"""
     factor: float = 1.0
     """a constant between what it reads and itself"""
     given: Measured | None = None
