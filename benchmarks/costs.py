@@ -1,11 +1,13 @@
 """What a diagnosis costs beside the plain forward and backward pass over the same examples.
 
 fanin's own networks on 4,096 examples of the bundled names, and PyTorch modules; one core. Memory
-is the highest that a process of its own reached, less what it had with everything imported, with an
-allocator that gives back what is freed, so that it is of what is held at once.
+is the highest that processes of its own reached, less what they had with everything imported, with
+an allocator that gives back what is freed, so that it is of what is held at once; for the times it
+is as the system has it.
 """
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.contest import Contestant, Place, closing_all, peak_memory, take_turns
@@ -119,22 +121,29 @@ def measure(setting: Setting) -> str:
 
 
 def _places(setting: Setting, framework: str) -> list[Place]:
-    places = [Place(setting.cores[-1:], settings=GIVING_BACK)]
+    places = [setting.one]
     if framework in setting.gpus:
         places.append(Place(setting.cores, platform="gpu"))
     return places
 
 
 def row(setting: Setting, name: str, maker: str, given: list[Any], at: Place) -> list[Any]:
-    group = {
-        what: [Contestant(f"benchmarks.costs:{maker}", name, what, *given, at=at)]
-        for what in ("plain", "diagnosis")
-    }
+    def both(at: Place) -> dict[str, list[Contestant]]:
+        return {
+            what: [Contestant(f"benchmarks.costs:{maker}", name, what, *given, at=at)]
+            for what in ("plain", "diagnosis")
+        }
+
+    group = both(at)
     with closing_all(group):
         times = take_turns(group, setting.rounds, setting.seconds(3.0))
-        memory = {what: each.peak - each.facts["before"] for what, (each,) in group.items()}
         first = group["diagnosis"][0].first
-    gpu = at.platform == "gpu"
+    gpu, memory = at.platform == "gpu", dict[str, int]()
+    if not gpu:
+        group = both(replace(at, settings=GIVING_BACK))
+        with closing_all(group):
+            take_turns(group, 2, setting.seconds(0.5))
+            memory = {what: each.peak - each.facts["before"] for what, (each,) in group.items()}
     return [
         f"{name}, GPU" if gpu else name,
         *(duration(times.median(what)) for what in group),
