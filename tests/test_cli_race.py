@@ -175,7 +175,7 @@ def test_what_cannot_be_raced_is_told_before_anything_is_trained(folder, capsys)
     assert "written over" in refused(capsys, *start, "--csv", "words.txt")
     assert "are one file" in refused(capsys, *start, "--csv", "a", "--html", "a")
     assert "its folder does not exist" in refused(capsys, *start, "--html", "none/a.html")
-    assert "no folder for the race" in refused(capsys, *start, "--out", "words.txt")
+    assert "no folder for the record" in refused(capsys, *start, "--out", "words.txt")
     assert sorted(path.name for path in folder.iterdir()) == ["words.txt"]
 
 

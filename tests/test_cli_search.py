@@ -120,7 +120,7 @@ def test_what_cannot_be_searched_is_told_before_anything_is_trained(folder, caps
     assert "margin is 0.0" in told("--margin", 0)
     assert "level is 1.0" in told("--level", 1)
     assert main(["search", *SMALL.split(), "--out", "words.txt"]) == 2
-    assert "words.txt: no folder for the race" in capsys.readouterr().err
+    assert "words.txt: no folder for the record" in capsys.readouterr().err
     assert sorted(path.name for path in folder.iterdir()) == ["w.json", "words.txt"]
 
 

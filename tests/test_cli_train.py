@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from typing import get_args
 
 import pytest
@@ -80,6 +81,25 @@ def test_words_from_a_pipe_to_json_model_and_picture(folder):
         r"40 words \(<stdin>; 1 duplicates dropped\), [\d,]+ parameters, start fanin\n",
         done.stderr.decode(),
     )
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.6, 1.2])
+def test_an_interrupt_while_all_loads_ends_it(folder, seconds):
+    process = subprocess.Popen(
+        [*COMMAND, "train", "words.txt", "--steps", "900000000", "--out", "m"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert out == ""
+    assert err.endswith("fanin: interrupted\n") or "interrupted at step" in err
+    assert "Traceback" not in err
+    assert not list(folder.glob(".fanin-*"))
 
 
 def test_an_interrupt_on_a_terminal_keeps_the_model_trained_so_far(folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fanin.atomic_file import alone_at
 from fanin.cli import MENDABLE, main
 from fanin.corpus import Vocabulary, Words
 from fanin.errors import ModelFileError
+from fanin.map.record import MapCell, MapOpening, open_map_record
 from fanin.model_file import load_model, save_model
+from fanin.race.machine import Machine
+from fanin.race.record import RecordError
 from fanin.tensor_file import pack, unpack
 from fanin.trainer import fit
 from fanin.training import TrainingOptions
@@ -188,9 +193,42 @@ def test_a_folder_that_may_not_be_written(folder, capsys):
 
 
 def test_a_file_where_a_folder_should_be(folder, capsys):
-    assert "no folder for the race" in refused(capsys, "race", "words.txt", "--out", "words.txt/x")
+    asked = ["race", "words.txt", "--out", "words.txt/x"]
+    assert "no folder for the record" in refused(capsys, *asked)
     small = ["--x", "gain=1:2:2", "--y", "depth=1:2:2", "--steps", "1", "--quiet"]
     assert "words.txt" in refused(capsys, "map", "words.txt", *small, "--out", "words.txt")
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_record_that_vanishes_while_it_grows(folder, how):
+    path = folder / "map.jsonl"
+    opening = MapOpening({"measure": "trained"}, Machine("a processor", 2, "Linux", {}))
+    record, _ = open_map_record(path, opening)
+    with pytest.raises(RecordError, match=r"map\.jsonl: was removed or replaced"), record:
+        record.append(MapCell(0, 0, (1.0, 2.0, 3.0)))
+        path.unlink()
+        if how == "replaced":
+            path.write_text("something else")
+        record.append(MapCell(0, 1, (1.0, 2.0, 3.0)))
+    assert path.exists() == (how == "replaced")
+
+
+def test_a_record_that_is_gone_at_the_end_is_told(folder):
+    path = folder / "map.jsonl"
+    opening = MapOpening({"measure": "trained"}, Machine("a processor", 2, "Linux", {}))
+    record, _ = open_map_record(path, opening)
+    with pytest.raises(RecordError, match="was removed"), record:
+        path.unlink()
+
+
+def test_two_trainings_to_one_file(folder, capsys):
+    with alone_at("m"):
+        message = refused(capsys, *TRAIN, "--out", "m")
+        assert "--out m: another process is training to this file" in message
+        assert not (folder / "m").exists()
+        assert main([*TRAIN, "--out", "other"]) == 0
+    assert main([*TRAIN, "--out", "m"]) == 0
+    assert not list(folder.glob(".fanin-*"))
 
 
 def test_a_folder_that_vanishes_while_it_trains(folder, capsys, monkeypatch):
@@ -201,7 +239,7 @@ def test_a_folder_that_vanishes_while_it_trains(folder, capsys, monkeypatch):
 
     def vanishing(*arguments, **named):
         model = train(*arguments, **named)
-        (folder / "gone").rmdir()
+        shutil.rmtree(folder / "gone")
         return model
 
     monkeypatch.setattr(fanin.trainer.Run, "train", vanishing)

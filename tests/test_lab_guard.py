@@ -17,10 +17,11 @@ from fanin.lab.presence import FOLDER_VARIABLE, Presence, Watch
 from fanin.lab.server import Place, copy_lesson, serve
 
 
-def scope(kind="http", **headers):
+def scope(kind="http", path="/", **headers):
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
     scheme = "http" if kind == "http" else "ws"
-    return {"type": kind, "scheme": scheme, "headers": named, "query_string": b"session_id=s_1"}
+    asked = {"type": kind, "scheme": scheme, "headers": named, "query_string": b"session_id=s_1"}
+    return asked | {"path": path}
 
 
 def answered(guard, asked):
@@ -54,6 +55,23 @@ async def application(scope, receive, send):
 )
 def test_the_page_itself_gets_through(host, asked):
     assert answered(Guard(application, host=host), asked) == [{"type": "through"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "through"),
+    [
+        ("1234-5678-aB3xyZ09.png", True),
+        ("0-empty.txt", True),
+        ("25-another_programs_memory", False),
+        ("11-../../etc/passwd", False),
+        ("5-x.png", False),
+        ("", False),
+    ],
+)
+def test_of_shared_memory_only_the_pages_own_files_are_read(name, through):
+    asked = scope(path=f"/@file/{name}", host="127.0.0.1:2718")
+    sent = answered(Guard(application, host="127.0.0.1"), asked)
+    assert sent[0] == ({"type": "through"} if through else sent[0] | {"status": 404})
 
 
 @pytest.mark.parametrize(

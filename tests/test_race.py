@@ -315,7 +315,7 @@ def test_another_race_is_refused_in_the_same_folder(tmp_path, whole):
     ):
         with pytest.raises(RecordError, match=f"another race: {name} was"):
             raced(other, tmp_path)
-    with pytest.raises(RecordError, match="no folder for the race"):
+    with pytest.raises(RecordError, match="no folder for the record"):
         raced(PLAN, tmp_path / RECORD / "below")
 
 

@@ -15,7 +15,7 @@ HOUSE = Path(fanin.__file__).parent
 # stand on one floor in the plan, as three steps of one stair: a model file holds the record of a
 # training run, and what is sampled is a model.
 FLOORS = (
-    ("axes", "errors", "atomic_file", "program_cache"),
+    ("axes", "errors", "interrupts", "atomic_file", "program_cache"),
     ("corpus", "autograd", "theory", "tensor_file"),
     ("networks",),
     ("starts",),

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import fanin.trainer
 from fanin.corpus import Corpus, Words
 from fanin.errors import ModelFileError, OptionError, WordsError
 from fanin.model_file import save_model
@@ -42,6 +43,12 @@ def test_fit_is_start_and_train_and_measure(model):
     for name in ("train", "dev", "test"):
         assert model.losses[name] == mean_loss(network, model.parameters, getattr(corpus, name))
     assert model.start == "fanin"
+
+
+def test_the_losses_of_more_steps_than_there_is_room_for_at_first(model, monkeypatch):
+    monkeypatch.setattr(fanin.trainer, "ROOM", 2)
+    again = fit(WORDS, options=OPTIONS, hidden=(4,))
+    assert np.array_equal(again.history.batch_losses, model.history.batch_losses)
 
 
 def test_progress_is_every_record():

@@ -3,9 +3,14 @@
 import errno
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
+"""What file systems without locks say."""
 # What the file would be when nothing else is asked: the process's umask takes its share.
 _NEW_FILE_MODE = 0o666
 
@@ -62,6 +67,48 @@ def check_writable(path: str | Path) -> None:
     temporary, descriptor = _open_temporary(_target(path))
     os.close(descriptor)
     temporary.unlink()
+
+
+@contextmanager
+def alone_at(path: str | Path) -> Generator[Path]:
+    """Keeps other processes that ask for the same name away until the block ends.
+
+    By a locked file beside it, which it gives: `.fanin-….lock`. A process that is killed leaves it,
+    and nobody minds. Raises OSError; BlockingIOError where another process is there. Systems and
+    disks without locks are no worse off than without this.
+    """
+    target = _target(path)
+    name = sha256(os.fsencode(target.name)).hexdigest()[:16]
+    beside = target.parent / f".fanin-{name}.lock"
+    descriptor = _locked(beside)
+    try:
+        yield beside
+    finally:
+        if descriptor >= 0:
+            beside.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """An open and locked file; −1 where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return -1
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _NEW_FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass  # who had it before has just taken it away
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in NO_LOCKS:
+                return -1
+            raise
+        os.close(descriptor)
 
 
 def reason(error: OSError | ValueError) -> str:

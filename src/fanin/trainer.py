@@ -40,6 +40,8 @@ from fanin.training.evaluation import BLOCK
 from fanin.training.loop import first_contexts, first_state
 
 # Parameters, their gradients and updates, and the chunk's first state, all at the same time.
+ROOM = 2**24
+"""For the losses of so many steps there is room from the beginning: 64 MiB."""
 _COPIES = 4
 _FLOAT = 4  # bytes
 
@@ -85,8 +87,9 @@ class Run:
         if save_every is not None and save_every < 1:
             raise OptionError(f"save_every must be 1 or more; found {save_every}")
         before = self.history
-        # Room for all of them, so that a long run is not short of it in the end.
-        losses = np.full(self.options.steps, np.nan, np.float32)
+        # Room before it is needed, so that a run of hours takes no more as it goes on.
+        room = max(before.batch_losses.size, min(self.options.steps, ROOM))
+        losses = np.full(room, np.nan, np.float32)
         losses[: before.batch_losses.size] = before.batch_losses
         evaluations = dict(zip(before.dev_steps, before.dev_losses, strict=True))
         state = self.state
@@ -107,6 +110,10 @@ class Run:
         try:
             for progress in records:
                 first = progress.step - progress.batch_losses.size
+                if progress.step > losses.size:
+                    size = min(self.options.steps, max(2 * losses.size, progress.step))
+                    more = np.full(size - losses.size, np.nan, np.float32)
+                    losses = np.concatenate([losses, more])
                 losses[first : progress.step] = progress.batch_losses
                 if progress.dev_loss is not None:
                     evaluations[progress.step] = progress.dev_loss

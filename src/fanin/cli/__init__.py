@@ -109,8 +109,10 @@ _OTHER_NUMBERS = (
     "JAX_DEBUG_NANS",
     "JAX_DEBUG_INFS",
     "JAX_TRANSFER_GUARD",
+    "JAX_DISABLE_JIT",
+    "MPLBACKEND",
 )
-"""Settings of JAX under which a seed would give other numbers, or what is no fault would be one."""
+"""Settings under which a seed would give other numbers, or what is no fault would be one."""
 
 app = App(
     name="fanin",

@@ -8,6 +8,7 @@ from typing import Any
 
 from fanin.cli.output import print_json
 from fanin.errors import OptionError
+from fanin.interrupts import worth_keeping
 
 SCHEMA = "fanin.calibration/1"
 RECORD = "calibration.jsonl"
@@ -60,6 +61,7 @@ def calibrate_and_print(
         with closing(calibrate(corpus, wanted, path)) as through:
             for family in through:
                 families.append(family)
+                worth_keeping()
                 count = f"trained {len(families)} of {wanted.families} families"
                 _tell(quiet, count, family.seconds)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from fanin.cli.output import WHOLE
 from fanin.errors import OptionError
+from fanin.interrupts import worth_keeping
 
 if TYPE_CHECKING:
     from fanin.lab.server import Place
@@ -70,5 +71,6 @@ def lab(
         if not no_browser:
             server.open_browser(place)
 
+    worth_keeping()
     (server.edit if edit else server.serve)(host=host, port=port, on_ready=announce)
     return 0

@@ -21,6 +21,7 @@ from fanin.cli.together import (
 )
 from fanin.cli.train import NormalisationKind, activation_names, given
 from fanin.errors import OptionError
+from fanin.interrupts import worth_keeping
 
 if TYPE_CHECKING:
     from fanin.map import Map, MapResults
@@ -229,6 +230,7 @@ def _watch(
         ):
             for cell in cells:
                 results.add(cell)
+                worth_keeping()
                 if display is not None:
                     display.update()
                 done = int(results.done.sum())

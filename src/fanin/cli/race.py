@@ -31,6 +31,7 @@ from fanin.cli.train import (
     tell,
 )
 from fanin.errors import OptionError
+from fanin.interrupts import worth_keeping
 
 if TYPE_CHECKING:
     from fanin.race import Processes, Race, Results, Verdict
@@ -361,6 +362,8 @@ def _watch(
             with nullcontext() if quiet else RaceDisplay(results) as display:
                 for event in events:
                     results.add(event)
+                    if results.measured:
+                        worth_keeping()
                     if isinstance(event, Resumed) and event.dropped:
                         print(f"fanin: {printable(event.dropped)}", file=sys.stderr)
                     if display is not None:

@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter, Token
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.train import OptimiserName, Schedule, given, sizes, start_names
 from fanin.errors import OptionError
+from fanin.interrupts import worth_keeping
 
 if TYPE_CHECKING:
     from fanin.search import Search, SearchResults
@@ -291,6 +292,8 @@ def _watch(plan: "Search", out: str | None, *, quiet: bool) -> tuple["SearchResu
         ):
             for event in events:
                 results.add(event)
+                if results.rungs or results.interim_check:
+                    worth_keeping()
                 if display is not None:
                     display.update()
     except KeyboardInterrupt:

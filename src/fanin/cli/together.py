@@ -9,6 +9,7 @@ from cyclopts import Group, Parameter
 
 from fanin.cli.output import WHOLE, printable
 from fanin.errors import OptionError
+from fanin.interrupts import worth_keeping
 
 if TYPE_CHECKING:
     from fanin.race import Processes
@@ -74,7 +75,7 @@ def help_along(work: Generator[Any, None, None], team: "Processes") -> int:
     try:
         with team, closing(work):
             for _ in work:
-                pass
+                worth_keeping()
     except ProcessLost as lost:
         print(f"fanin: process {team.index}: {lost}", file=sys.stderr)
         return LOST

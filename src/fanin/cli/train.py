@@ -3,7 +3,8 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.errors import OptionError
+from fanin.interrupts import before_leaving, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.model_file import Model
@@ -230,10 +232,11 @@ def train(
     from fanin.model_file import save_model
 
     options = run.options
-    model, seconds = _watch(
-        run, save=lambda model: save_model(model, out), every=save_every, live=live, quiet=quiet
-    )
-    save_model(model, out)
+    with _alone_at(out):
+        model, seconds = _watch(
+            run, save=lambda model: save_model(model, out), every=save_every, live=live, quiet=quiet
+        )
+        save_model(model, out)
     if model.steps < options.steps:
         done = f"at step {model.steps:,} of {options.steps:,}"
         print(f"fanin: interrupted {done}; the model so far is kept in {out}", file=sys.stderr)
@@ -325,6 +328,24 @@ def _check_outputs(out: str, plot: str | None, *, inputs: Sequence[str | None]) 
             raise OptionError(f"{target} would be written over what is read, {source}")
 
 
+@contextmanager
+def _alone_at(out: str) -> Generator[None]:
+    """Two runs that write to one file would each lose what the other did."""
+    from fanin.atomic_file import alone_at, reason
+
+    with ExitStack() as stack:
+        try:
+            beside = stack.enter_context(alone_at(out))
+            before_leaving(lambda: beside.unlink(missing_ok=True))
+        except BlockingIOError:
+            raise OptionError(
+                f"--out {out}: another process is training to this file; give another name"
+            ) from None
+        except OSError as error:
+            raise OptionError(f"--out {out}: cannot be written: {reason(error)}") from None
+        yield
+
+
 def _same_file(source: str, target: str) -> bool:
     return Path(source).exists() and os.path.realpath(source) == os.path.realpath(target)
 
@@ -337,6 +358,7 @@ def _watch(
 
     def note(progress: "Progress") -> None:
         nonlocal seconds
+        worth_keeping()
         seconds = progress.seconds
         if display is not None:
             display(progress)

@@ -6,6 +6,7 @@ open. Such a request names the other site in `Origin`; a name that its owner poi
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, final
@@ -19,6 +20,8 @@ App = Callable[
     Awaitable[None],
 ]
 
+_ANOTHERS = b"This page answers only to itself: open the address that fanin lab printed.\n"
+_FILE_NAME = re.compile(r"(\d+-\d+-[A-Za-z0-9]{8}|0-empty)\.[A-Za-z0-9]{1,8}")
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -42,7 +45,9 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
         elif not self.allows(scope):
-            await _refuse(scope, receive, send)
+            await _refuse(scope, receive, send, 403, _ANOTHERS)
+        elif scope["type"] == "http" and not _is_own_file(scope["path"]):
+            await _refuse(scope, receive, send, 404, b"The page has no such file.\n")
         elif scope["type"] == "http" or self._presence is None:
             await self._app(scope, receive, send)
         else:
@@ -85,12 +90,20 @@ def _session(scope: Message) -> str:
     return parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
 
 
-async def _refuse(scope: Message, receive: Any, send: Any) -> None:
+def _is_own_file(path: str) -> bool:
+    """Whether a path is no file of the page's memory, or one with a name as marimo gives them.
+
+    marimo opens any shared memory of the user's under the name that it is asked for.
+    """
+    _, found, name = path.partition("/@file/")
+    return not found or _FILE_NAME.fullmatch(name) is not None
+
+
+async def _refuse(scope: Message, receive: Any, send: Any, status: int, body: bytes) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008})  # before accepting: an HTTP 403
         return
-    body = b"This page answers only to itself: open the address that fanin lab printed.\n"
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

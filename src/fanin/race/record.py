@@ -5,7 +5,6 @@ CRC-32, in hexadecimal, of all bytes of the line before `,"crc"`. The first even
 it is; NaN and infinity are null.
 """
 
-import errno
 import fcntl
 import os
 import re
@@ -17,7 +16,7 @@ from typing import Any, final
 
 import msgspec
 
-from fanin.atomic_file import append_lasting, reason, write_all
+from fanin.atomic_file import NO_LOCKS, append_lasting, reason, write_all
 from fanin.errors import FaninError
 from fanin.race.agreement import shown
 from fanin.race.events import SCHEMA, Event, Finished, Later, Opening, Resumed, RunName
@@ -72,6 +71,7 @@ class Record:
 
         Raises RecordError where the disk takes no more; the lines before are whole then.
         """
+        self._check_is_there()
         lines, end = self._written
         line = _line(lines + 1, event)
         try:
@@ -83,6 +83,17 @@ class Record:
             if isinstance(error, OSError):
                 raise RecordError(f"{self.path}: cannot be written: {reason(error)}") from None
             raise
+
+    def _check_is_there(self) -> None:
+        """Raises RecordError where what would be written is in no file of this name any more."""
+        try:
+            there = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            there = False
+        if not there:
+            raise RecordError(
+                f"{self.path}: was removed or replaced by another file while this went on"
+            )
 
     def flush_to_disk(self) -> None:
         """Waits until all lines would survive a loss of power: due before a checkpoint is made."""
@@ -109,7 +120,11 @@ class Record:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            if error is None:
+                self._check_is_there()
+        finally:
+            self.close()
 
 
 def folder_for(path: str | Path) -> Path:
@@ -118,7 +133,7 @@ def folder_for(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise RecordError(f"{folder}: no folder for the race: {reason(error)}") from None
+        raise RecordError(f"{folder}: no folder for the record: {reason(error)}") from None
     return folder
 
 
@@ -175,7 +190,7 @@ def lock(descriptor: int, path: Path) -> None:
         ) from None
     except OSError as error:
         # Some network file systems have no locks, and are no worse off than before.
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+        if error.errno not in NO_LOCKS:
             raise
 
 
