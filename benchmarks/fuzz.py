@@ -43,6 +43,7 @@ from fanin.map import read_axis
 from fanin.model_file import load_model
 from fanin.race.record import read_record
 from fanin.starts import SCHEMES, find_start
+from fanin.starts.scheme_file import load_scheme
 from fanin.tensor_file import pack, unpack
 from fanin.training import TrainingOptions
 
@@ -195,13 +196,13 @@ class Files:
         self.wholes = [kind.content for kind in kinds.values()]
         self._truths = {name: kind.truths for name, kind in kinds.items()}
         self._tensors, self.description = unpack(kinds["model"].content)
-        self.readers: list[Callable[[bytes], object]] = [
-            self.model,
-            self.tensors,
-            self.record,
-            self.record,
-            self.report,
-        ]
+        readers: dict[str, Callable[[bytes], object]] = {
+            "model": self.model,
+            "checkpoint": self.tensors,
+            "report": self.report,
+            "scheme": self.scheme,
+        }
+        self.readers = [readers.get(name, self.record) for name in kinds]
 
     def model(self, content: bytes) -> None:
         path = self._folder / "fuzzed"
@@ -222,6 +223,11 @@ class Files:
         found = read_document(content, "fuzzed")
         assert isinstance(found, ReportDocument)
         assert found in self._truths["report"]
+
+    def scheme(self, content: bytes) -> None:
+        path = self._folder / "fuzzed.json"
+        path.write_bytes(content)
+        load_scheme(path)
 
     def lying(self, description: bytes) -> None:
         """A file whose checksum is right and whose description is anything."""

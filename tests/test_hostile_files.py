@@ -204,12 +204,13 @@ def test_a_record_that_vanishes_while_it_grows(folder, how):
     path = folder / "map.jsonl"
     opening = MapOpening({"measure": "trained"}, Machine("a processor", 2, "Linux", {}))
     record, _ = open_map_record(path, opening)
-    with pytest.raises(RecordError, match=r"map\.jsonl: was removed or replaced"), record:
-        record.append(MapCell(0, 0, (1.0, 2.0, 3.0)))
-        path.unlink()
-        if how == "replaced":
-            path.write_text("something else")
+    record.append(MapCell(0, 0, (1.0, 2.0, 3.0)))
+    path.unlink()
+    if how == "replaced":
+        path.write_text("something else")
+    with pytest.raises(RecordError, match=r"map\.jsonl: was removed or replaced"):
         record.append(MapCell(0, 1, (1.0, 2.0, 3.0)))
+    record.close()
     assert path.exists() == (how == "replaced")
 
 

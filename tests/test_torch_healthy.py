@@ -2,7 +2,6 @@
 
 import importlib
 import warnings
-from types import SimpleNamespace
 
 import pytest
 
@@ -104,7 +103,7 @@ def test_lightning_is_told_of_a_batch_that_cannot_be_told_apart():
     from fanin.torch.lightning import StepZero
 
     callback = StepZero()
-    trainer = SimpleNamespace(global_step=0, is_global_zero=True)
+    trainer = pl.Trainer(accelerator="cpu", barebones=True)
     with pytest.warns(UserWarning, match="the batch is a dict.*Give StepZero"):
         callback.on_train_batch_start(trainer, pl.LightningModule(), {"x": X, "y": Y}, 0)
     assert callback.report is None
