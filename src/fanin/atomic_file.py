@@ -106,6 +106,7 @@ def _locked(path: Path) -> int:
         except OSError as error:
             os.close(descriptor)
             if error.errno in NO_LOCKS:
+                path.unlink(missing_ok=True)
                 return -1
             raise
         os.close(descriptor)

@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-CODE = 130
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 _before_leaving: list[Callable[[], object]] = []
 _noticed = False
@@ -44,7 +45,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
         call()
     show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress display may have hidden it
     os.write(2, show_cursor + b"fanin: interrupted\n")
-    os._exit(CODE)
+    os._exit(INTERRUPTED)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -21,9 +21,10 @@ from cyclopts.exceptions import UnusedCliTokensError
 from fanin.cli.output import printable
 from fanin.cli.together import end
 from fanin.errors import FaninError
+from fanin.interrupts import INTERRUPTED
 from fanin.program_cache import keep_programs
 
-MENDABLE, FAULT, INTERRUPTED = 2, 70, 130
+MENDABLE, FAULT = 2, 70
 # What a write of results may meet that is no fault of fanin's.
 _NARROWEST = 20  # columns
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -8,11 +8,10 @@ from typing import Any
 
 from fanin.cli.output import print_json
 from fanin.errors import OptionError
-from fanin.interrupts import worth_keeping
+from fanin.interrupts import INTERRUPTED, worth_keeping
 
 SCHEMA = "fanin.calibration/1"
 RECORD = "calibration.jsonl"
-INTERRUPTED = 130
 
 
 def refuse(**options: Any) -> None:

@@ -9,7 +9,6 @@ from cyclopts import Group, Parameter
 
 from fanin.cli.output import print_json, printable
 from fanin.cli.together import (
-    INTERRUPTED,
     LOST,
     Coordinator,
     Count,
@@ -21,7 +20,7 @@ from fanin.cli.together import (
 )
 from fanin.cli.train import NormalisationKind, activation_names, given
 from fanin.errors import OptionError
-from fanin.interrupts import worth_keeping
+from fanin.interrupts import INTERRUPTED, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.map import Map, MapResults

@@ -10,7 +10,6 @@ from cyclopts import Group, Parameter
 
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.together import (
-    INTERRUPTED,
     LOST,
     Coordinator,
     Count,
@@ -31,7 +30,7 @@ from fanin.cli.train import (
     tell,
 )
 from fanin.errors import OptionError
-from fanin.interrupts import worth_keeping
+from fanin.interrupts import INTERRUPTED, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.race import Processes, Race, Results, Verdict

@@ -12,14 +12,13 @@ from cyclopts import Group, Parameter, Token
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.train import OptimiserName, Schedule, given, sizes, start_names
 from fanin.errors import OptionError
-from fanin.interrupts import worth_keeping
+from fanin.interrupts import INTERRUPTED, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.search import Search, SearchResults
     from fanin.search.results import Compared
 
 SCHEMA = "fanin.search/1"
-INTERRUPTED = 130
 STEPS = 20_000  # as in a race
 
 _SEARCH = Group("Search", sort_key=1)

@@ -9,14 +9,13 @@ from cyclopts import Group, Parameter
 
 from fanin.cli.output import WHOLE, printable
 from fanin.errors import OptionError
-from fanin.interrupts import worth_keeping
+from fanin.interrupts import INTERRUPTED, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.race import Processes
     from fanin.race.joining import Place
 
 LOST = 1
-INTERRUPTED = 130
 
 _PROCESSES = Group("Processes", sort_key=5)
 

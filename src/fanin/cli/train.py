@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.errors import OptionError
-from fanin.interrupts import before_leaving, worth_keeping
+from fanin.interrupts import INTERRUPTED, before_leaving, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.model_file import Model
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fanin.training import Progress
 
 SCHEMA = "fanin.train/1"
-INTERRUPTED = 130
 NAMES = 10  # new words at the end of a run
 
 _NETWORK = Group("Network", sort_key=1)
