@@ -123,9 +123,10 @@ def test_a_step_is_that_of_the_network_made_layer_by_layer(
         found = {"embedding.weight": p["embedding"]}
         for name in ("weight", "bias"):
             found[f"output.{name}"] = p["output"][name]
-            found[f"hidden.0.{name}"] = p["first"][name]
-            for layer in range(1, depth):
-                found[f"hidden.{layer}.{name}"] = stack[name][layer - 1]
+        for layer in range(depth):
+            found[f"hidden.{layer}.bias"] = stack["bias"][layer]
+            before = stack["weight"][(layer - 1) * width : layer * width]
+            found[f"hidden.{layer}.weight"] = before if layer else p["first"]
         # In a residual network the normalisation before a layer bears that layer's name.
         for layer in range(depth) if normalisation else ():
             if not residual:
@@ -149,7 +150,10 @@ def test_a_step_is_that_of_the_network_made_layer_by_layer(
     for name, value in named(after).items():
         wanted = named(started)[name] - 0.5 * gradient[name]
         np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=2e-6, err_msg=name)
-    np.testing.assert_array_equal(after["layers"]["weight"][2:], started["layers"]["weight"][2:])
+    for part, unused in (("weight", slice(2 * width, None)), ("bias", slice(3, None))):
+        np.testing.assert_array_equal(
+            after["layers"][part][unused], started["layers"][part][unused], err_msg=part
+        )
 
 
 def test_a_map_has_every_cell_once_and_coarse_ones_first():

@@ -1,11 +1,15 @@
 """The network of a map's cells: of any depth by one compiled program.
 
-Its hidden layers are stacked, and a loop goes over as many of them as a cell is deep. So the depth
-is a number that the program is given, like the gain, and no part of the program.
+Its hidden layers are stacked, row below row, and a loop goes over as many of them as a cell is
+deep. So the depth is a number that the program is given, like the gain, and no part of it.
+
+What goes from layer to layer are the weighted sums, without the bias: the next layer adds it in the
+one pass over them that its activation makes anyway.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, final
 
 import jax
@@ -18,6 +22,10 @@ from fanin.networks.activations import find_activation
 from fanin.networks.layers import NormalisationKind
 
 Pytree: TypeAlias = Any
+
+Layer: TypeAlias = dict[str, Array]
+"""A hidden layer, or a stack of them, with so many more rows: `bias` [1, units], with normalisation
+`gain` and `shift` [1, units], and `weight` [units, units] from it to the next."""
 
 OUTPUT_GAIN = 0.1  # as the start `fanin` has it: near-uniform guesses at first
 
@@ -42,9 +50,9 @@ class DeepNetwork:
     def draw(self, key: Array, layers: int) -> Pytree:
         """Standard draws for so many layers; those of a layer hang on its place alone."""
         fan_in, width = self.block * self.embedding, self.width
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 4)
 
-        def layer(place: Array) -> dict[str, Array]:
+        def layer(place: Array) -> Layer:
             own = jax.random.split(jax.random.fold_in(keys[0], place))
             return {
                 "weight": jax.random.normal(own[0], (width, width)) / width**0.5,
@@ -52,16 +60,14 @@ class DeepNetwork:
             }
 
         stacked = jax.lax.map(layer, jnp.arange(layers))
+        stacked["weight"] = stacked["weight"].reshape(layers * width, width)
         if self.normalisation is not None:
             stacked["gain"] = jnp.ones((layers, width))
             stacked["shift"] = jnp.zeros((layers, width))
-        output = jax.random.normal(keys[4], (width, self.vocabulary))
+        output = jax.random.normal(keys[3], (width, self.vocabulary))
         return {
             "embedding": jax.random.normal(keys[1], (self.vocabulary, self.embedding)),
-            "first": {
-                "weight": jax.random.normal(keys[2], (fan_in, width)) / fan_in**0.5,
-                "bias": jax.random.normal(keys[3], (width,)),
-            },
+            "first": jax.random.normal(keys[2], (fan_in, width)) / fan_in**0.5,
             "layers": stacked,
             "output": {
                 "weight": output * (OUTPUT_GAIN / width**0.5),
@@ -72,68 +78,83 @@ class DeepNetwork:
     def start(self, draws: Pytree, gain: Array, sigma_b: Array) -> Pytree:
         """The parameters of a gain and a deviation of biases: all hidden layers alike."""
 
-        def scaled(part: dict[str, Array]) -> dict[str, Array]:
-            return {**part, "weight": gain * part["weight"], "bias": sigma_b * part["bias"]}
-
-        return {**draws, "first": scaled(draws["first"]), "layers": scaled(draws["layers"])}
+        layers = draws["layers"]
+        scaled = {"weight": gain * layers["weight"], "bias": sigma_b * layers["bias"]}
+        return {**draws, "first": gain * draws["first"], "layers": {**layers, **scaled}}
 
     def activate(
-        self, layer: dict[str, Array], z: Float[Array, "batch units"]
+        self, layer: Layer, sums: Float[Array, "batch units"], turned: bool = False
     ) -> Float[Array, "batch units"]:
-        """f of the pre-activations, normalised where asked for."""
+        """f of the pre-activations, normalised where asked for.
+
+        `sums` are the weighted sums, without the bias. `turned`: they and the result have an
+        example a column.
+        """
+        if turned:
+            layer = {name: part.T for name, part in layer.items()}
+        z = sums + layer["bias"]
         if self.normalisation is not None:
-            axis = 0 if self.normalisation == "batch" else -1
+            axis = int(turned) if self.normalisation == "batch" else int(not turned)
             centred = z - z.mean(axis, keepdims=True)
             spread = jnp.sqrt((centred * centred).mean(axis, keepdims=True) + EPSILON)
             z = centred / spread * layer["gain"] + layer["shift"]
         return find_activation(self.activation)(z)
 
     def through(
-        self, layer: dict[str, Array], z: Float[Array, "batch units"]
+        self, layer: Layer, sums: Float[Array, "batch units"], turned: bool = False
     ) -> Float[Array, "batch units"]:
-        """The next layer's pre-activations."""
-        following = self.activate(layer, z) @ layer["weight"] + layer["bias"]
-        return z + following if self.residual else following
+        """The next layer's weighted sums; `turned` as above."""
+        activated, bias = self.activate(layer, sums, turned), layer["bias"]
+        if turned:
+            following, bias = layer["weight"].T @ activated, bias.T
+        else:
+            following = activated @ layer["weight"]
+        return sums + bias + following if self.residual else following
 
     def first(
         self,
         embedding: Float[Array, "vocab embedding"],
-        first: dict[str, Array],
+        weight: Float[Array, "inputs units"],
         contexts: Integer[Array, "batch block"],
     ) -> Float[Array, "batch units"]:
-        """The first hidden layer's pre-activations."""
-        inputs = embedding[contexts].reshape(contexts.shape[0], -1)
-        return inputs @ first["weight"] + first["bias"]
+        """The first hidden layer's weighted sums."""
+        return embedding[contexts].reshape(contexts.shape[0], -1) @ weight
 
     def loss(
         self,
         output: dict[str, Array],
-        layer: dict[str, Array],
-        z: Float[Array, "batch units"],
+        layer: Layer,
+        sums: Float[Array, "batch units"],
         targets: Integer[Array, " batch"],
     ) -> Float[Array, ""]:
-        """The mean cross-entropy from the last pre-activations, in nats per symbol."""
-        logits = self.activate(layer, z) @ output["weight"] + output["bias"]
+        """The mean cross-entropy from the last weighted sums, in nats per symbol."""
+        logits = self.activate(layer, sums) @ output["weight"] + output["bias"]
         chosen = jnp.take_along_axis(logits, targets[:, None], 1)[:, 0]
         return (jax.nn.logsumexp(logits, axis=-1) - chosen).mean()
 
 
-def room(network: DeepNetwork, layers: int, examples: int) -> Float[Array, "layers batch units"]:
-    """Room for the pre-activations of so many layers and examples."""
-    return jnp.zeros((layers, examples, network.width))
+def room(network: DeepNetwork, layers: int, examples: int) -> Float[Array, "rows units"]:
+    """Room for the weighted sums of so many layers and examples."""
+    return jnp.zeros((layers * examples, network.width))
 
 
-def at(stacked: Pytree, place: Any) -> Pytree:
+def rows(stacked: Array, place: Any, count: int) -> Array:
+    """Those of one layer, `count` to a layer."""
+    return jax.lax.dynamic_slice_in_dim(stacked, place * count, count)
+
+
+def at(layers: Layer, place: Any) -> Layer:
     """One layer of a stack."""
-    return jax.tree.map(
-        lambda part: jax.lax.dynamic_index_in_dim(part, place, keepdims=False), stacked
-    )
+    count = layers["bias"].shape[0]
+    return {name: rows(part, place, part.shape[0] // count) for name, part in layers.items()}
 
 
 def put(stacked: Pytree, layer: Pytree, place: Any) -> Pytree:
     """The stack with one layer replaced."""
     return jax.tree.map(
-        lambda part, one: jax.lax.dynamic_update_index_in_dim(part, one, place, 0), stacked, layer
+        lambda part, one: jax.lax.dynamic_update_slice_in_dim(part, one, place * one.shape[0], 0),
+        stacked,
+        layer,
     )
 
 
@@ -142,18 +163,18 @@ def forward(
     parameters: Pytree,
     contexts: Integer[Array, "batch block"],
     depth: Any,
-    kept: Float[Array, "layers batch units"],
-) -> tuple[Float[Array, "batch units"], Float[Array, "layers batch units"]]:
-    """The last pre-activations, and those of all layers, which are put into `kept`."""
-    z = network.first(parameters["embedding"], parameters["first"], contexts)
+    kept: Float[Array, "rows units"],
+) -> tuple[Float[Array, "batch units"], Float[Array, "rows units"]]:
+    """The last weighted sums, and those of all layers, which are put into `kept`."""
+    sums = network.first(parameters["embedding"], parameters["first"], contexts)
     layers = parameters["layers"]
 
     def onward(place: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        z, kept = carry
-        return network.through(at(layers, place), z), put(kept, z, place)
+        sums, kept = carry
+        return network.through(at(layers, place), sums), put(kept, sums, place)
 
-    z, kept = jax.lax.fori_loop(0, depth - 1, onward, (z, kept))
-    return z, put(kept, z, depth - 1)
+    sums, kept = jax.lax.fori_loop(0, depth - 1, onward, (sums, kept))
+    return sums, put(kept, sums, depth - 1)
 
 
 def last_only(
@@ -162,14 +183,14 @@ def last_only(
     contexts: Integer[Array, "batch block"],
     depth: Any,
 ) -> Float[Array, "batch units"]:
-    """The last pre-activations; what came before is not kept."""
-    z = network.first(parameters["embedding"], parameters["first"], contexts)
+    """The last weighted sums; what came before is not kept."""
+    sums = network.first(parameters["embedding"], parameters["first"], contexts)
     layers = parameters["layers"]
 
-    def onward(place: Any, z: Array) -> Array:
-        return network.through(at(layers, place), z)
+    def onward(place: Any, sums: Array) -> Array:
+        return network.through(at(layers, place), sums)
 
-    return jax.lax.fori_loop(0, depth - 1, onward, z)
+    return jax.lax.fori_loop(0, depth - 1, onward, sums)
 
 
 def backward(depth: Any, visit: Callable[[Any, Pytree], Pytree], carry: Pytree) -> Pytree:
@@ -184,46 +205,46 @@ def train_step(
     targets: Integer[Array, " batch"],
     depth: Any,
     lr: Any,
-    kept: Float[Array, "layers batch units"],
-) -> tuple[Pytree, Float[Array, ""], Float[Array, "layers batch units"]]:
+    kept: Float[Array, "rows units"],
+) -> tuple[Pytree, Float[Array, ""], Float[Array, "rows units"]]:
     """One step of gradient descent: the parameters after it, and the loss before it.
 
-    `kept` is room for the pre-activations of all layers, and is given back for the next step.
+    `kept` is room for the weighted sums of all layers, and is given back for the next step.
     """
 
     def down(part: Pytree, gradient: Pytree, lr: Any = lr) -> Pytree:
         return jax.tree.map(lambda p, g: p - lr * g, part, gradient)
 
-    z, kept = forward(network, parameters, contexts, depth, kept)
+    sums, kept = forward(network, parameters, contexts, depth, kept)
     last = at(parameters["layers"], depth - 1)
 
-    def loss_from(output: Pytree, layer: Pytree, z: Array) -> Array:
-        return network.loss(output, layer, z, targets)
+    def loss_from(output: Pytree, layer: Layer, sums: Array) -> Array:
+        return network.loss(output, layer, sums, targets)
 
-    loss, pull = jax.vjp(loss_from, parameters["output"], last, z)
+    loss, pull = jax.vjp(loss_from, parameters["output"], last, sums)
     output_gradient, last_gradient, above = pull(jnp.ones_like(loss))
 
-    def visit(place: Any, carry: tuple[Array, Pytree]) -> tuple[Array, Pytree]:
+    def visit(place: Any, carry: tuple[Array, Layer]) -> tuple[Array, Layer]:
         above, layers = carry
-        # Read from the stack once; without the barrier once for the pullback, once for the update.
-        layer = jax.lax.optimization_barrier(at(layers, place))
-        _, pull = jax.vjp(network.through, layer, at(kept, place))
+        # On the way back an example is a column: so neither of the two products turns the weight.
+        sums = jax.lax.optimization_barrier(rows(kept, place, contexts.shape[0]).T)
+        layer = at(layers, place)
+        _, pull = jax.vjp(partial(network.through, turned=True), layer, sums)
         gradient, below = pull(above)
         # A layer is written over only when the gradient below it is there, which reads it too: XLA
         # would copy the whole stack at each layer otherwise, ten times the time of the rest.
         return below, put(layers, down(layer, gradient, lr + 0.0 * below[0, 0]), place)
 
-    above, layers = backward(depth, visit, (above, parameters["layers"]))
-    for name in ("gain", "shift"):  # of the last hidden layer, which has no more than these two
-        if name in layers:
-            own = down(last[name], last_gradient[name])
-            layers = {**layers, name: put(layers[name], own, depth - 1)}
+    above, layers = backward(depth, visit, (above.T, parameters["layers"]))
+    for name in sorted(last.keys() - {"weight"}):  # nothing comes after the last hidden layer
+        own = down(last[name], last_gradient[name])
+        layers = {**layers, name: put(layers[name], own, depth - 1)}
 
     def first_from(embedding: Array, first: Pytree) -> Array:
         return network.first(embedding, first, contexts)
 
     _, pull = jax.vjp(first_from, parameters["embedding"], parameters["first"])
-    embedding_gradient, first_gradient = pull(above)
+    embedding_gradient, first_gradient = pull(above.T)
     after = {
         "embedding": down(parameters["embedding"], embedding_gradient),
         "first": down(parameters["first"], first_gradient),

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from fanin.diagnosis.ends import flat_ends
 from fanin.diagnosis.measurements import cosines, ends
-from fanin.map.deep import DeepNetwork, at, backward, forward, last_only, room, train_step
+from fanin.map.deep import DeepNetwork, at, backward, forward, last_only, room, rows, train_step
 from fanin.map.plan import Cell
 from fanin.networks.activations import nonlinearity_of
 from fanin.race.tiles import side_by_side
@@ -59,9 +59,9 @@ def training(network: DeepNetwork) -> Any:
         layers, batch = started["layers"]["bias"].shape[0], contexts.shape[1]
         begin = (0, started, losses, room(network, layers, batch))
         _, parameters, losses, _ = jax.lax.while_loop(goes_on, step, begin)
-        z = last_only(network, parameters, dev_contexts, cell["depth"])
+        sums = last_only(network, parameters, dev_contexts, cell["depth"])
         last = at(parameters["layers"], cell["depth"] - 1)
-        dev = network.loss(parameters["output"], last, z, dev_targets)
+        dev = network.loss(parameters["output"], last, sums, dev_targets)
         return jnp.stack([losses[0], losses[-max(1, steps // 10) :].mean(), dev])
 
     return jax.jit(side_by_side(one, mapped=1, shared=5))
@@ -80,22 +80,23 @@ def looking(network: DeepNetwork) -> Any:
     def one(cell: Any, draws: Any, contexts: Any, targets: Any) -> Float[Array, " 3"]:
         parameters = network.start(draws, cell["gain"], cell["sigma_b"])
         kept = room(network, parameters["layers"]["bias"].shape[0], contexts.shape[0])
-        z, kept = forward(network, parameters, contexts, cell["depth"], kept)
+        sums, kept = forward(network, parameters, contexts, cell["depth"], kept)
         layers = parameters["layers"]
         last = at(layers, cell["depth"] - 1)
-        above = jax.grad(lambda z: network.loss(parameters["output"], last, z, targets))(z)
+        above = jax.grad(lambda sums: network.loss(parameters["output"], last, sums, targets))(sums)
 
         def visit(place: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             # Brought to one size in each layer: over sixty of them float32 would not hold it.
             above, growth = carry
             layer = at(layers, place)
-            _, pull = jax.vjp(lambda z: network.through(layer, z), at(kept, place))
+            sums = rows(kept, place, contexts.shape[0])
+            _, pull = jax.vjp(lambda sums: network.through(layer, sums), sums)
             (below,) = pull(above)
             size = _size(below)
             return below / size, growth + jnp.log10(size)
 
         _, growth = backward(cell["depth"], visit, (above / _size(above), jnp.zeros(())))
-        activated = network.activate(last, z)
+        z, activated = sums + last["bias"], network.activate(last, sums)
         beyond = ends(z, activated, low, high)
         flat = (beyond.low.sum() + beyond.high.sum()) / z.size
         alike = cosines(z)
