@@ -6,8 +6,10 @@ these from 2 runs to 512.
 """
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from benchmarks.contest import Contestant, Place, Times, closing_all, take_turns
 from benchmarks.setting import NO_GPU, Setting, duration, megabytes, table
@@ -19,6 +21,8 @@ ROUNDS = 3  # by numbers of runs
 RUNS = (2, 8, 32, 64, 128, 512)
 MAKERS = "benchmarks.race_contenders:"
 Group = Mapping[str, Sequence[Contestant]]
+Way = Callable[[int], list[Contestant]]
+"""From a number of runs to the processes that train them."""
 
 
 def measure(setting: Setting) -> str:
@@ -86,30 +90,25 @@ def by_runs(
     has_torch: bool,
 ) -> str:
     """A step of a run, from few runs to many, each way in a column."""
-    cores = len(setting.cores)
-    columns: dict[str, Times] = {
-        f"fanin's race, {_devices(len(at.cores))}": _turns(
-            setting,
-            {str(n): [Contestant(f"{MAKERS}FaninRace", sizes, n, at=at)] for n in runs},
-        )
+    cores, gpu = len(setting.cores), Place(setting.cores, platform="gpu")
+
+    def alone(maker: str, *more: Any, at: Place) -> Way:
+        return lambda n: [Contestant(f"{MAKERS}{maker}", sizes, n, *more, at=at)]
+
+    ways: dict[str, Way] = {
+        f"fanin's race, {_devices(len(at.cores))}": alone("FaninRace", at=at)
         for at in dict.fromkeys((_one(setting), setting.all))
     }
+    if "jax" in setting.gpus:
+        ways["fanin's race, GPU"] = alone("FaninRace", at=gpu)
     if has_torch:
-        columns["PyTorch eager, one after the other"] = _turns(
-            setting,
-            {str(n): [Contestant(f"{MAKERS}TorchEager", sizes, n, at=_one(setting))] for n in runs},
-        )
+        ways["PyTorch eager, one after the other"] = alone("TorchEager", at=_one(setting))
         if cores > 1:
-            columns[f"PyTorch eager, {cores} processes"] = _turns(
-                setting, {str(n): _in_processes(setting, sizes, n) for n in runs}
-            )
-        columns[f"torch.func.vmap, {cores} threads"] = _turns(
-            setting,
-            {
-                str(n): [Contestant(f"{MAKERS}TorchVmap", sizes, n, cores, at=setting.all)]
-                for n in runs
-            },
-        )
+            ways[f"PyTorch eager, {cores} processes"] = partial(_in_processes, setting, sizes)
+        ways[f"torch.func.vmap, {cores} threads"] = alone("TorchVmap", cores, at=setting.all)
+    if "torch" in setting.gpus:
+        ways["torch.func.vmap, GPU"] = alone("TorchVmap", cores, "cuda", at=gpu)
+    columns = {name: _turns(setting, {str(n): way(n) for n in runs}) for name, way in ways.items()}
     rows = [[n, *(duration(times.median(str(n))) for times in columns.values())] for n in runs]
     return table([f"{name}, runs", *columns], rows)
 
