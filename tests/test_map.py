@@ -182,7 +182,7 @@ def test_cells_learn_and_one_that_diverges_is_painted_as_nothing_learnt(plan, ce
     assert (results.numbers[0, :, 2] < results.numbers[0, :, 0]).all()
     results.add(MapCell(0, 0, (3.0, None, None)))
     assert results.values[0, 0] == 0
-    huge = dataclasses.replace(plan, cell=Cell(width=6, lr=1e30), x=MapAxis("gain", (2.0,)))
+    huge = dataclasses.replace(plan, cell=Cell(width=6, lr=1e38), x=MapAxis("gain", (2.0,)))
     assert [cell.numbers[2] for cell in explore(huge)] == [None] * 3
 
 

@@ -20,6 +20,7 @@ AXES: dict[str, str] = {
     "nodes": "the nodes of a quadrature rule",
     "rows": "the values of a map's axis upwards",
     "runs": "the networks of a race, side by side",
+    "stacked": "the rows that all layers have of a kind, one layer's below another's",
     "steps": "training steps",
     "units": "the units of any layer",
     "vocab": "the symbols of a vocabulary, the boundary included",

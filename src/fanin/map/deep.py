@@ -114,7 +114,7 @@ class DeepNetwork:
     def first(
         self,
         embedding: Float[Array, "vocab embedding"],
-        weight: Float[Array, "inputs units"],
+        weight: Float[Array, "fan_in units"],
         contexts: Integer[Array, "batch block"],
     ) -> Float[Array, "batch units"]:
         """The first hidden layer's weighted sums."""
@@ -133,7 +133,7 @@ class DeepNetwork:
         return (jax.nn.logsumexp(logits, axis=-1) - chosen).mean()
 
 
-def room(network: DeepNetwork, layers: int, examples: int) -> Float[Array, "rows units"]:
+def room(network: DeepNetwork, layers: int, examples: int) -> Float[Array, "stacked units"]:
     """Room for the weighted sums of so many layers and examples."""
     return jnp.zeros((layers * examples, network.width))
 
@@ -163,8 +163,8 @@ def forward(
     parameters: Pytree,
     contexts: Integer[Array, "batch block"],
     depth: Any,
-    kept: Float[Array, "rows units"],
-) -> tuple[Float[Array, "batch units"], Float[Array, "rows units"]]:
+    kept: Float[Array, "stacked units"],
+) -> tuple[Float[Array, "batch units"], Float[Array, "stacked units"]]:
     """The last weighted sums, and those of all layers, which are put into `kept`."""
     sums = network.first(parameters["embedding"], parameters["first"], contexts)
     layers = parameters["layers"]
@@ -205,8 +205,8 @@ def train_step(
     targets: Integer[Array, " batch"],
     depth: Any,
     lr: Any,
-    kept: Float[Array, "rows units"],
-) -> tuple[Pytree, Float[Array, ""], Float[Array, "rows units"]]:
+    kept: Float[Array, "stacked units"],
+) -> tuple[Pytree, Float[Array, ""], Float[Array, "stacked units"]]:
     """One step of gradient descent: the parameters after it, and the loss before it.
 
     `kept` is room for the weighted sums of all layers, and is given back for the next step.
