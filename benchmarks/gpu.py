@@ -2,7 +2,8 @@
 
 `python -m benchmarks.gpu` needs a GPU that JAX and PyTorch see, and writes the part "gpu" of
 docs/benchmarks.md. All that one framework does on one device is measured in one process, since each
-takes long to begin; what stands in one table takes turns.
+takes long to begin: JAX on the GPU, then PyTorch on it, and meanwhile JAX on other cores. In a
+process what stands in one table takes turns.
 """
 
 import argparse

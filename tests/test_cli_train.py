@@ -219,6 +219,13 @@ def test_a_run_that_ends_worse_than_it_began_is_remarked_on(folder, capsys):
     assert "training made the network worse" in capsys.readouterr().err
     assert main(line.replace("100", "0.1").split()) == 0
     assert capsys.readouterr().err == ""
+    assert (
+        main(
+            line.replace("--hidden 4", "--hidden 50").replace("50 --lr 100", "3000 --lr 1").split()
+        )
+        == 0
+    )
+    assert "learnt its words by heart" in capsys.readouterr().err
 
 
 def test_an_empty_name_is_no_file(folder, capsys):

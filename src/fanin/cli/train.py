@@ -239,12 +239,7 @@ def train(
     if model.steps < options.steps:
         done = f"at step {model.steps:,} of {options.steps:,}"
         print(f"fanin: interrupted {done}; the model so far is kept in {out}", file=sys.stderr)
-    initial, dev = model.losses.get("initial"), model.losses.get("dev")
-    if initial is not None and dev is not None and dev > max(initial, model.uniform_loss):
-        tell(
-            f"training made the network worse: its dev loss went from {initial:.4g} to {dev:.4g}; "
-            f"a lower learning rate than {options.rate:g} would do"
-        )
+    _tell_of_harm(model, options.rate)
     if plot is not None:
         _draw(model, plot)
     trained = model.steps - run.state.step
@@ -254,6 +249,24 @@ def train(
     else:
         _print_report(report, "names" if words is None else "words")
     return INTERRUPTED if model.steps < options.steps else 0
+
+
+def _tell_of_harm(model: "Model", rate: float) -> None:
+    """A line where a network ends worse than it began, and on which words."""
+    initial, train, dev = (model.losses.get(name) for name in ("initial", "train", "dev"))
+    if initial is None or dev is None or dev <= max(initial, model.uniform_loss):
+        return
+    went = f"dev loss went from {initial:.4g} to {dev:.4g}"
+    if train is not None and train < min(initial, model.uniform_loss):
+        tell(
+            f"the network learnt its words by heart: its {went}, and on the words that it is "
+            f"trained on it is {train:.4g}; fewer steps or more words would do"
+        )
+    else:
+        tell(
+            f"training made the network worse: its {went}; a lower learning rate than {rate:g} "
+            "would do"
+        )
 
 
 def _new_run(steps: int | None, asked: dict[str, Any]) -> "Run":

@@ -77,7 +77,8 @@ def split_words(words: Sequence[str], seed: int, *, source: str = "list of words
     count = len(words)
     if count < FEWEST_WORDS:
         raise WordsError(
-            f"{source}: {count} different words are too few to split into 80 % for training and "
+            f"{source}: {count} different word{'s' * (count != 1)} "
+            f"{'is' if count == 1 else 'are'} too few to split into 80 % for training and "
             f"10 % each for dev and test; at least {FEWEST_WORDS} are needed"
         )
     if len(set(words)) < count:
