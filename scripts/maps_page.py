@@ -31,7 +31,7 @@ LESSONS = {
     "and the edge of divergence runs from 3 at one layer to 0.5 at thirty.",
     ("gelu", False): "Beyond a gain of about 1.5 the fixed point is unstable or none is there; "
     "networks of five layers already diverge from 2.5 on, and the window that is left, 1.3 to 1.6, "
-    "closes by twenty layers.",
+    "closes by fifteen layers.",
     ("gelu", True): "The same edge as relu's: a residual network of gelu wants a gain near 0.4, "
     "well below the one that keeps moments without sums.",
     ("silu", False): "As gelu, a little to the right of it: the best gain is 1.6, and no network "
@@ -68,9 +68,9 @@ makes this page and its pictures. One map alone, finer than here:
 
     fanin map --activation tanh --x gain=0.2:4:40 --y depth=1:60:40 --plot map.svg --out folder
 
-Its 1,600 cells, 14.6 million steps of a layer, took 4 min 43 s on two cores of an Intel Xeon, and
-5 min 11 s while that host was busy with others' work. It begins coarse and becomes finer, and a
-map that was stopped goes on from its folder. `fanin map --measure gradient-ratio` (or
+Its 1,600 cells, 14.6 million steps of a layer, took 4 min 9 s on two cores of an Intel Xeon; 4 min
+43 s and 5 min 11 s while that host was busy with other work. It begins coarse and becomes finer,
+and a map that was stopped goes on from its folder. `fanin map --measure gradient-ratio` (or
 `saturation`, `correlation`) paints step 0 without any training, in seconds. A cell's numbers do
 not depend on which other cells the map has.
 """
