@@ -12,6 +12,7 @@ import pytest
 
 import fanin.sampling
 import fanin.trainer
+from fanin import bundled_names
 from fanin.cli import FAULT, MENDABLE, main
 from fanin.cli.train import Schedule
 from fanin.errors import FaninError
@@ -219,12 +220,9 @@ def test_a_run_that_ends_worse_than_it_began_is_remarked_on(folder, capsys):
     assert "training made the network worse" in capsys.readouterr().err
     assert main(line.replace("100", "0.1").split()) == 0
     assert capsys.readouterr().err == ""
-    assert (
-        main(
-            line.replace("--hidden 4", "--hidden 50").replace("50 --lr 100", "3000 --lr 1").split()
-        )
-        == 0
-    )
+    (folder / "few.txt").write_text("\n".join(bundled_names().words[:60]))
+    line = "train few.txt --hidden 50 --embedding 8 --steps 1500 --lr 1 --quiet"
+    assert main(line.split()) == 0
     assert "learnt its words by heart" in capsys.readouterr().err
 
 

@@ -289,7 +289,7 @@ def test_words_of_ones_own_take_the_place_of_the_names(page):
 
     give("few.txt", "ada")
     complaint = page.locator(".complaint")
-    complaint.filter(has_text="few.txt: 1 different words are too few").wait_for()
+    complaint.filter(has_text="few.txt: 1 different word is too few").wait_for()
     assert page.get_by_text("30,460").count() > 0  # and goes on with the names
     give("own.txt", "\n".join(a + b for a in ("na", "lo", "mi", "re", "su") for b in "abcdefgh"))
     page.get_by_text("own.txt").first.wait_for()

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
@@ -40,12 +41,17 @@ def worth_keeping() -> None:
         raise KeyboardInterrupt
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def leave() -> NoReturn:
+    """End the process now, as after an interrupt, whatever its threads are at."""
     for call in _before_leaving:
         call()
     show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress display may have hidden it
     os.write(2, show_cursor + b"fanin: interrupted\n")
     os._exit(INTERRUPTED)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    leave()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

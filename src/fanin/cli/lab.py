@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from fanin.cli.output import WHOLE
 from fanin.errors import OptionError
-from fanin.interrupts import worth_keeping
+from fanin.interrupts import leave, worth_keeping
 
 if TYPE_CHECKING:
     from fanin.lab.server import Place
@@ -72,5 +72,9 @@ def lab(
             server.open_browser(place)
 
     worth_keeping()
-    (server.edit if edit else server.serve)(host=host, port=port, on_ready=announce)
+    try:
+        (server.edit if edit else server.serve)(host=host, port=port, on_ready=announce)
+    except KeyboardInterrupt:
+        # A tab's cells may still compute in their threads, and XLA aborts what ends meanwhile.
+        leave()
     return 0
