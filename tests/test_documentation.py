@@ -114,6 +114,15 @@ def site(tmp_path_factory):
     return {page.resolve(): Links(page.read_text()) for page in (root / "built").rglob("*.html")}
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_the_links_of_what_stands_beside_the_pages_lead_somewhere(name):
+    text = FENCE.sub("", (ROOT / name).read_text(encoding="utf-8"))
+    for address in re.findall(r"\]\(([^)\s]+)\)", text):
+        parts = urlsplit(address)
+        if not parts.netloc and parts.path:
+            assert (ROOT / unquote(parts.path)).exists(), f"{name} links to {address}"
+
+
 def test_every_page_is_in_the_contents(site):
     contents = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("*.md"):
