@@ -177,9 +177,8 @@ def serve() -> None:
     order = next(orders)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cores"])
-    module, name = order["maker"].split(":")
     try:
-        work = getattr(importlib.import_module(module), name)(*order["arguments"])
+        work = make(order["maker"], order["arguments"])
         chunk: int = getattr(work, "chunk", 1)
         first, _ = timed(work, chunk)
     except Exception as error:
@@ -194,6 +193,12 @@ def serve() -> None:
         else:
             count, (wall, cpu) = fill(work, chunk, order["seconds"])
         tell(wall=wall / count, cpu=cpu / count, peak=peak_memory())
+
+
+def make(maker: str, arguments: Sequence[Any]) -> Work:
+    """The work of a maker, "module:callable"."""
+    module, name = maker.split(":")
+    return getattr(importlib.import_module(module), name)(*arguments)
 
 
 def timed(work: Work, count: int) -> tuple[float, float]:

@@ -19,9 +19,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.contest import Place, fill, timed
+from benchmarks.contest import Place, fill, make, timed
+from benchmarks.costs import EXAMPLES
 from benchmarks.machine import description, gpus
 from benchmarks.page import put_part
+from benchmarks.race import NETWORKS
 from benchmarks.setting import duration, figure, table
 from benchmarks.step import SIZES
 from benchmarks.step_problem import problem_files
@@ -30,14 +32,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ROUNDS, SECONDS = 3, 0.5
 RUNS = (8, 64, 512, 2048)
 RUNS_ON_CORES = (64, 512)  # a run's step takes equally long from few runs to many
-MANY, FEW = (3, 4, 100, 32), (10, 3, 200, 32)
 SIDE, STEPS = 16, 100
-EXAMPLES = 4_096
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row's work, which `maker` ("module:class" of benchmarks) makes of the arguments."""
+    """A row's work, which `maker` ("module:class", of benchmarks) makes of the arguments."""
 
     row: str
     maker: str
@@ -64,14 +64,14 @@ def tables(side: str, folder: str, cores: int) -> Iterator[tuple[str, list[Entry
             f"step {sizes}",
             [Entry(row, maker, (str(path), *more)) for row, maker in makers.items()],
         )
-    for sizes in (MANY, FEW):
+    for network, sizes in NETWORKS.items():
         for runs in RUNS if device == "gpu" else RUNS_ON_CORES:
             given = (sizes, runs, *([cores, *more] if framework == "torch" else []))
             if framework == "jax":
                 entry = Entry("fanin's race", "race_contenders:FaninRace", given)
             else:
                 entry = Entry("torch.func.vmap", "race_contenders:TorchVmap", given)
-            yield f"race {'/'.join(map(str, sizes))} {runs}", [entry]
+            yield f"race {network} {runs}", [entry]
     if framework == "jax":
         yield (
             "maps",
@@ -101,8 +101,7 @@ def measure(side: str, folder: str, cores: int) -> None:
     for name, entries in tables(side, folder, cores):
         works = {}
         for entry in entries:
-            module, maker = entry.maker.split(":")
-            work = getattr(import_module(f"benchmarks.{module}"), maker)(*entry.arguments)
+            work = make(f"benchmarks.{entry.maker}", entry.arguments)
             chunk = getattr(work, "chunk", 1)
             timed(work, chunk)
             works[entry.row] = (work, fill(work, chunk, SECONDS)[0])
@@ -156,12 +155,12 @@ def page(found: Found, cores: int) -> str:
         ("torch.func.vmap, GPU", "torch gpu", "torch.func.vmap"),
         (f"fanin's race, {cores} cores", "jax cpu", "fanin's race"),
     )
-    for size in ("/".join(map(str, sizes)) for sizes in (MANY, FEW)):
+    for network in NETWORKS:
         rows = [
-            [way, *(cell(f"race {size} {runs}", side, row) for runs in RUNS)]
+            [way, *(cell(f"race {network} {runs}", side, row) for runs in RUNS)]
             for way, side, row in ways
         ]
-        parts.append(table([f"a step of a run, {size}", *(f"{n:,} runs" for n in RUNS)], rows))
+        parts.append(table([f"a step of a run, {network}", *(f"{n:,} runs" for n in RUNS)], rows))
     kinds = list(found.get("maps", {}).get("jax gpu", {}))
     rows = [[kind, cell("maps", "jax gpu", kind), cell("maps", "jax cpu", kind)] for kind in kinds]
     header = f"a cell of {SIDE} × {SIDE}, gain and depth 1 to 20, width 100"

@@ -9,7 +9,6 @@ one pass over them that its activation makes anyway.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias, final
 
 import jax
@@ -77,39 +76,33 @@ class DeepNetwork:
 
     def start(self, draws: Pytree, gain: Array, sigma_b: Array) -> Pytree:
         """The parameters of a gain and a deviation of biases: all hidden layers alike."""
-
         layers = draws["layers"]
         scaled = {"weight": gain * layers["weight"], "bias": sigma_b * layers["bias"]}
         return {**draws, "first": gain * draws["first"], "layers": {**layers, **scaled}}
 
     def activate(
-        self, layer: Layer, sums: Float[Array, "batch units"], turned: bool = False
+        self, layer: Layer, sums: Float[Array, "batch units"], examples: int = 0
     ) -> Float[Array, "batch units"]:
         """f of the pre-activations, normalised where asked for.
 
-        `sums` are the weighted sums, without the bias. `turned`: they and the result have an
-        example a column.
+        `sums` are the weighted sums, without the bias. `examples` is their axis of examples: where
+        it is 1, all is turned, the layer's parts too.
         """
-        if turned:
-            layer = {name: part.T for name, part in layer.items()}
         z = sums + layer["bias"]
         if self.normalisation is not None:
-            axis = int(turned) if self.normalisation == "batch" else int(not turned)
+            axis = examples if self.normalisation == "batch" else 1 - examples
             centred = z - z.mean(axis, keepdims=True)
             spread = jnp.sqrt((centred * centred).mean(axis, keepdims=True) + EPSILON)
             z = centred / spread * layer["gain"] + layer["shift"]
         return find_activation(self.activation)(z)
 
     def through(
-        self, layer: Layer, sums: Float[Array, "batch units"], turned: bool = False
+        self, layer: Layer, sums: Float[Array, "batch units"], examples: int = 0
     ) -> Float[Array, "batch units"]:
-        """The next layer's weighted sums; `turned` as above."""
-        activated, bias = self.activate(layer, sums, turned), layer["bias"]
-        if turned:
-            following, bias = layer["weight"].T @ activated, bias.T
-        else:
-            following = activated @ layer["weight"]
-        return sums + bias + following if self.residual else following
+        """The next layer's weighted sums; `examples` as above."""
+        activated, weight = self.activate(layer, sums, examples), layer["weight"]
+        following = weight @ activated if examples else activated @ weight
+        return sums + layer["bias"] + following if self.residual else following
 
     def first(
         self,
@@ -224,12 +217,15 @@ def train_step(
     loss, pull = jax.vjp(loss_from, parameters["output"], last, sums)
     output_gradient, last_gradient, above = pull(jnp.ones_like(loss))
 
+    def through_turned(layer: Layer, sums: Array) -> Array:
+        return network.through({name: part.T for name, part in layer.items()}, sums, examples=1)
+
     def visit(place: Any, carry: tuple[Array, Layer]) -> tuple[Array, Layer]:
         above, layers = carry
         # On the way back an example is a column: so neither of the two products turns the weight.
         sums = jax.lax.optimization_barrier(rows(kept, place, contexts.shape[0]).T)
         layer = at(layers, place)
-        _, pull = jax.vjp(partial(network.through, turned=True), layer, sums)
+        _, pull = jax.vjp(through_turned, layer, sums)
         gradient, below = pull(above)
         # A layer is written over only when the gradient below it is there, which reads it too: XLA
         # would copy the whole stack at each layer otherwise, ten times the time of the rest.
