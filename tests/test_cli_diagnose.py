@@ -216,7 +216,7 @@ def test_annotations_escape_and_name_the_line_where_it_is_known(report):
         ("--out m.safetensors", "--out m.safetensors is for the mended start; add --fix"),
         ("--fix --out missing/m", "--out missing/m: cannot be written: its folder does not exist"),
         ("--html missing/r.html", "--html missing/r.html: cannot be written: its folder"),
-        ("--fix --out r --html r", "--html and --out are one file"),
+        ("--fix --out r --html r", "--out and --html are one file"),
         ("words.txt --html words.txt", "words.txt would be written over what is read"),
         ("--json --format github", "--json and --format github exclude each other"),
         ("--format gitlab", '"github"'),

@@ -115,12 +115,16 @@ def test_what_cannot_be_searched_is_told_before_anything_is_trained(folder, caps
     assert "end its name in that" in told("--scheme", "found")
     save_scheme(SCHEMES["fanin"], "w.json")
     assert "written over what is read" in told("--scheme", "w.json", start="w.json")
+    over = told("--scheme", "w.json", start="w.json:output=0.2")
+    assert "--scheme w.json would be written over what is read, w.json:output=0.2" in over
+    assert "candidates must be from 2 to" in told(candidates=1)
     assert "--seeds 1" in told(seeds=1)
     assert "give numbers" in told(rates="a")
     assert "margin is 0.0" in told("--margin", 0)
     assert "level is 1.0" in told("--level", 1)
     assert main(["search", *SMALL.split(), "--out", "words.txt"]) == 2
-    assert "words.txt: no folder for the record" in capsys.readouterr().err
+    told_at_once = "fanin: --out words.txt: no folder for the record: a file has that name\n"
+    assert capsys.readouterr().err == told_at_once
     assert sorted(path.name for path in folder.iterdir()) == ["w.json", "words.txt"]
 
 

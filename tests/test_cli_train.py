@@ -77,9 +77,10 @@ def test_words_from_a_pipe_to_json_model_and_picture(folder):
     assert model.words.source == "<stdin>"
     assert (folder / "losses.svg").read_text().startswith("<?xml")
     assert files(folder) == ["losses.svg", "m", "words.txt"]
-    # No terminal and no ten seconds: one line on standard error.
+    # No terminal and no ten seconds: a line at the beginning and one at the end.
     assert re.fullmatch(
-        r"40 words \(<stdin>; 1 duplicates dropped\), [\d,]+ parameters, start fanin\n",
+        r"40 words \(<stdin>; 1 duplicates dropped\), [\d,]+ parameters, start fanin\n"
+        r"step 30 of 30 · batch \d\.\d+ · dev \d\.\d+[^\n]*\n",
         done.stderr.decode(),
     )
 
@@ -197,7 +198,7 @@ def test_asking_for_help_imports_nothing_heavy():
         ("train --out /dev/null", "is not a plain file"),
         ("train --plot losses.pdf", "losses.pdf: a picture is written as .svg or .png"),
         ("train --plot missing/l.svg", "missing/l.svg: the picture cannot be written"),
-        ("train --plot m.svg --out m.svg", "--plot and --out are one file"),
+        ("train --plot m.svg --out m.svg", "--out and --plot are one file"),
         ("train words.txt --out words.txt", "would be written over what is read"),
     ],
 )

@@ -107,7 +107,7 @@ def test_pace_counts_speed_without_the_compilation():
     assert "left" not in pace.text
 
 
-def test_without_a_terminal_a_line_at_most_every_ten_seconds(monkeypatch, tmp_path):
+def test_without_a_terminal_a_line_at_most_every_ten_seconds_and_a_last_one(monkeypatch, tmp_path):
     clock = 0.0
     monkeypatch.setattr(live_module.time, "monotonic", lambda: clock)
     with (
@@ -120,6 +120,7 @@ def test_without_a_terminal_a_line_at_most_every_ten_seconds(monkeypatch, tmp_pa
     assert [line.split(" · ")[0] for line in (tmp_path / "log").read_text().splitlines()] == [
         "step 40 of 100",
         "step 80 of 100",
+        "step 99 of 100",
     ]
 
 

@@ -1,8 +1,8 @@
 """The command line: parses, calls what Python can call, prints. One file a command.
 
 Results go to standard output, everything else to standard error. Exit codes: 0; 1 where --fail-on
-says so; 2 for what the user can mend, after one message and with nothing written; 70 for a fault of
-fanin's own; 130 after an interrupt.
+says so or a process was lost; 2 for what the user can mend, after one message and with nothing
+written; 70 for a fault of fanin's own; 130 after an interrupt.
 """
 
 import errno
@@ -97,8 +97,8 @@ _LAB_EXAMPLE = """Example:
   fanin lab --edit                          the same as a notebook, its cells to be changed
 """
 _EPILOGUE = (
-    "Exit codes: 0; 1 where --fail-on says so; 2 for what you can mend (one message, nothing "
-    "written); 70 for a fault of fanin's own; 130 after Ctrl-C."
+    "Exit codes: 0; 1 where --fail-on says so or a process was lost; 2 for what you can mend (one "
+    "message, nothing written); 70 for a fault of fanin's own; 130 after Ctrl-C."
 )
 
 _OTHER_NUMBERS = (

@@ -1,12 +1,12 @@
 """`fanin diagnose`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import WHOLE, printable
 from fanin.cli.train import (
     NormalisationKind,
@@ -130,7 +130,7 @@ def diagnose(
         raise OptionError("--model and --start exclude each other; give one")
     if model is not None and not Path(model).exists():
         raise OptionError(f"--model {model}: there is no such file; fanin train --out writes one")
-    _check_outputs(out, html, inputs=(words, start or model))
+    check_outputs([("--out", out), ("--html", html)], read=[words, start, model])
     run = _prepare(
         words,
         settings=given(lr=lr, seed=seed, optimiser=optimiser),
@@ -174,26 +174,6 @@ def _prepare(words: str | None, settings: dict[str, Any], choices: dict[str, Any
 
     read = None if words is None else read_words(words)
     return prepare(read, options=TrainingOptions(**settings), **choices)
-
-
-def _check_outputs(
-    out: str | None, html: str | None, *, inputs: tuple[str | None, str | None]
-) -> None:
-    """Finds out before the pass what would be in the way after it."""
-    from fanin.atomic_file import check_writable, reason
-
-    for option, path in (("--out", out), ("--html", html)):
-        try:
-            if path is not None:
-                check_writable(path)
-        except (OSError, ValueError) as error:
-            raise OptionError(f"{option} {path}: cannot be written: {reason(error)}") from None
-    if out is not None and html is not None and os.path.realpath(out) == os.path.realpath(html):
-        raise OptionError(f"--html and --out are one file, {out}; give each its own name")
-    for source in filter(None, inputs):
-        for target in filter(None, (out, html)):
-            if Path(source).exists() and os.path.realpath(source) == os.path.realpath(target):
-                raise OptionError(f"{target} would be written over what is read, {source}")
 
 
 def _show(report: "Report", *, json: bool, github: bool) -> None:

@@ -1,12 +1,12 @@
 """`fanin map`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import print_json, printable
 from fanin.cli.together import (
     LOST,
@@ -143,7 +143,7 @@ def map_(
     """
     place = place_of(coordinator, processes, process, wait)
     if place is None or place.process == 0:
-        _check_outputs(words, plot, data)
+        _check_outputs(plot, data, words, out)
     from fanin.race.devices import use_all_cores
 
     if place is None:  # several come together first
@@ -187,26 +187,14 @@ def map_(
     return code
 
 
-def _check_outputs(words: str | None, plots: tuple[str, ...], data: tuple[str, ...]) -> None:
-    """Finds out before the map what would be in the way after it."""
-    from fanin.atomic_file import check_writable, reason
-
-    for path in plots:
-        from fanin.pictures.figures import check_figure_path
-
-        check_figure_path(path)
+def _check_outputs(
+    plots: tuple[str, ...], data: tuple[str, ...], words: str | None, out: str | None
+) -> None:
     for path in data:
         if Path(path).suffix.lower() not in (".csv", ".npz"):
             raise OptionError(f"--data {path}: numbers are written as .csv or .npz")
-        try:
-            check_writable(path)
-        except (OSError, ValueError) as error:
-            raise OptionError(f"--data {path}: cannot be written: {reason(error)}") from None
-    written = [os.path.realpath(path) for path in (*plots, *data)]
-    if len(set(written)) < len(written):
-        raise OptionError("two outputs are one file; give each its own name")
-    if words and Path(words).exists() and os.path.realpath(words) in written:
-        raise OptionError(f"{words} is what is read; write to another file")
+    written = [*[("--plot", path) for path in plots], *[("--data", path) for path in data]]
+    check_outputs(written, read=[words], folder=out)
 
 
 def _watch(

@@ -1,13 +1,12 @@
 """`fanin race`."""
 
 import math
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.together import (
     LOST,
@@ -217,7 +216,7 @@ def race(
             raise OptionError(f"--{name} is for --calibrate; give that too")
     place = place_of(coordinator, processes, process, wait)
     if place is None or place.process == 0:
-        _check_outputs(words, csv, html)
+        check_outputs([("--csv", csv), ("--html", html)], read=[words, *start], folder=out)
     from fanin.race.devices import use_all_cores
 
     if place is None:  # several come together first
@@ -310,23 +309,6 @@ def _tuning(wanted: bool, rates: str | None, seeds: int | None, axes: tuple[str,
     if not 1 <= seeds <= 1_000:
         raise OptionError(f"--tuning-seeds {seeds}: give from 1 to 1,000")
     return Tuning(grid, tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + seeds)))
-
-
-def _check_outputs(words: str | None, csv: str | None, html: str | None) -> None:
-    """Finds out before the race what would be in the way after it."""
-    from fanin.atomic_file import check_writable, reason
-
-    for option, path in (("--csv", csv), ("--html", html)):
-        if path is None:
-            continue
-        try:
-            check_writable(path)
-        except (OSError, ValueError) as error:
-            raise OptionError(f"{option} {path}: cannot be written: {reason(error)}") from None
-        if words and Path(words).exists() and os.path.realpath(words) == os.path.realpath(path):
-            raise OptionError(f"{path} would be written over what is read, {words}")
-    if csv is not None and html is not None and os.path.realpath(csv) == os.path.realpath(html):
-        raise OptionError(f"--csv and --html are one file, {csv}; give each its own name")
 
 
 def _check_verdict(

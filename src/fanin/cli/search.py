@@ -1,14 +1,13 @@
 """`fanin search`."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.train import OptimiserName, Schedule, given, sizes, start_names
 from fanin.errors import OptionError
@@ -179,7 +178,7 @@ def search(
     quiet
         No progress on standard error.
     """
-    _check_outputs(scheme, plot, inputs=[words, *start])
+    check_outputs([("--scheme", scheme), ("--plot", plot)], read=[words, *start], folder=out)
     from fanin.race.devices import use_all_cores
 
     use_all_cores()  # before anything has made JAX begin
@@ -249,22 +248,6 @@ def _rates(rates: str | None) -> tuple[float, ...]:
         return tuple(float(rate) for rate in rates.split(",")) if rates else ()
     except ValueError:
         raise OptionError(f"--rates {rates}: give numbers, such as 0.03,0.1,0.3") from None
-
-
-def _check_outputs(scheme: str, plot: str | None, *, inputs: Sequence[str | None]) -> None:
-    """Finds out before the search what would be in the way after it."""
-    from fanin.starts.scheme_file import check_scheme_path
-
-    check_scheme_path(scheme)
-    if plot is not None:
-        from fanin.pictures.figures import check_figure_path
-
-        check_figure_path(plot)
-    for source in inputs:
-        for target in filter(None, (scheme, plot)):
-            same = source and Path(source).exists()
-            if same and os.path.realpath(str(source)) == os.path.realpath(target):
-                raise OptionError(f"{target} would be written over what is read, {source}")
 
 
 def _check_verdict(margin: float, level: float) -> None:

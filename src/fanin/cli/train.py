@@ -1,7 +1,6 @@
 """`fanin train`."""
 
 import math
-import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, Token
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.errors import OptionError
 from fanin.interrupts import INTERRUPTED, before_leaving, worth_keeping
@@ -225,7 +225,7 @@ def train(
     if out == "":
         raise OptionError("--out is empty; give a file, or leave it out for names.safetensors")
     out = out or resume or "names.safetensors"
-    _check_outputs(out, plot, inputs=(words, start or resume))
+    _check_outputs(out, plot, words=words, start=start or resume)
     run = _new_run(steps, settings) if resume is None else _resumed_run(resume, steps, settings)
     tell_mismatch(start, run.network)
     from fanin.model_file import save_model
@@ -319,25 +319,13 @@ def given(**settings: Any) -> dict[str, Any]:
     return {name: setting for name, setting in settings.items() if setting is not None}
 
 
-def _check_outputs(out: str, plot: str | None, *, inputs: Sequence[str | None]) -> None:
-    """Finds out before training what would be in the way after it."""
-    from fanin.atomic_file import check_writable, reason
+def _check_outputs(out: str, plot: str | None, *, words: str | None, start: str | None) -> None:
+    """Training on from a model may replace it; all else that is read stays."""
+    from fanin.starts import is_scheme_file
 
-    try:
-        check_writable(out)
-    except (OSError, ValueError) as error:
-        raise OptionError(f"--out {out}: cannot be written: {reason(error)}") from None
-    if plot is not None:
-        from fanin.pictures.figures import check_figure_path
-
-        check_figure_path(plot)
-        if os.path.realpath(plot) == os.path.realpath(out):
-            raise OptionError(f"--plot and --out are one file, {out}; give each its own name")
-    words, start = inputs
-    # Training on from a model may replace it; a list of words, or a model by a picture, never.
-    for source, target in ((words, out), (words, plot), (start, plot)):
-        if None not in (source, target) and _same_file(str(source), str(target)):
-            raise OptionError(f"{target} would be written over what is read, {source}")
+    never = [words, start if start is not None and is_scheme_file(start) else None]
+    check_outputs([("--out", out), ("--plot", plot)], read=never)
+    check_outputs([("--plot", plot)], read=[start])
 
 
 @contextmanager
@@ -356,10 +344,6 @@ def _alone_at(out: str) -> Generator[None]:
         except OSError as error:
             raise OptionError(f"--out {out}: cannot be written: {reason(error)}") from None
         yield
-
-
-def _same_file(source: str, target: str) -> bool:
-    return Path(source).exists() and os.path.realpath(source) == os.path.realpath(target)
 
 
 def _watch(

@@ -1,4 +1,4 @@
-"""What all displays of progress do: a picture anew on a terminal, elsewhere a line now and then."""
+"""What all displays do: a picture anew on a terminal; elsewhere a line now and then, and last."""
 
 import math
 import sys
@@ -28,6 +28,7 @@ class LiveDisplay(ABC):
         self._on_terminal = self._console.is_terminal and not self._console.is_dumb_terminal
         self._live: Live | None = None
         self._shown = time.monotonic()
+        self._said = ""
 
     @property
     @abstractmethod
@@ -56,6 +57,8 @@ class LiveDisplay(ABC):
         if self._live is not None:
             self._live.update(self.picture(), refresh=True)
             self._live.stop()
+        elif kind is None and not self._on_terminal:
+            self._say()
 
     def show(self, *, line: bool = False) -> None:
         """Shows it, if enough time has gone by since the last; a line at any rate with `line`."""
@@ -67,7 +70,12 @@ class LiveDisplay(ABC):
         if self._live is not None:
             self._live.update(self.picture(), refresh=True)
         elif not self._on_terminal:
-            print(self.text, file=self._stream, flush=True)
+            self._say()
+
+    def _say(self) -> None:
+        if (text := self.text) != self._said:
+            print(text, file=self._stream, flush=True)
+        self._said = text
 
 
 def duration(seconds: float) -> str:

@@ -51,10 +51,7 @@ class SearchDisplay(LiveDisplay):
                 tuning = f"{len(race.tuned) + 1} of {len(race.plan.lanes)}"
                 return [f"check: tuning {tuning}", spent]
             return ["check", spent]
-        at = min(len(results.rungs), len(rungs) - 1) if rungs else 0
-        if not rungs:
-            return [spent]
-        rung = rungs[at]
+        rung = rungs[min(len(results.rungs), len(rungs) - 1)]
         return [
             f"rung {rung.number} of {len(rungs)}",
             f"{rung.candidates:,} candidates × {len(rung.seeds)} seeds × {rung.steps:,} steps",

@@ -26,8 +26,9 @@ def agree(processes: Processes, options: Mapping[str, Any], machine: Machine) ->
     ]
     why = ""
     for place, plan in enumerate(plans):
-        name, here, there = _difference(plans[0], plan)
-        if name:
+        found = difference(_whole(plans[0]), _whole(plan))
+        if found is not None:
+            name, here, there = found
             why = (
                 f"process {place} has another task than process 0: {name} is {there} there, and "
                 f"{here} on process 0; give all the same words, options and versions"
@@ -42,12 +43,20 @@ def agree(processes: Processes, options: Mapping[str, Any], machine: Machine) ->
     }
 
 
-def _difference(one: _Plan, other: _Plan) -> tuple[str, str, str]:
-    here, there = (_leaves({**plan.options, **plan.machine.versions}) for plan in (one, other))
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The first option that is not the same: its name, and what it is in each, as messages say it.
+
+    Options are as JSON has them, one within the other. None where all are the same.
+    """
+    here, there = _leaves(one), _leaves(other)
     for name in here | there:
         if here.get(name) != there.get(name):
-            return name, shown(here.get(name)), shown(there.get(name))
-    return "", "", ""
+            return name, _shown(here.get(name)), _shown(there.get(name))
+    return None
+
+
+def _whole(plan: _Plan) -> dict[str, Any]:
+    return {**plan.options, **plan.machine.versions}
 
 
 def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
@@ -59,7 +68,7 @@ def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     return found
 
 
-def shown(value: object) -> str:
+def _shown(value: object) -> str:
     """An option as a message has it."""
     if value is None:
         return "not set"

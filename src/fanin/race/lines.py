@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fanin.atomic_file import append_lasting, reason
+from fanin.race.agreement import difference
 from fanin.race.events import Resumed
 from fanin.race.machine import Machine
 from fanin.race.record import Record, RecordError, lock, whole_event
@@ -113,10 +114,9 @@ def _whole_lines(
 
 def _check_same(recorded: Opening, wanted: Opening, path: Path, what: str) -> None:
     now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(wanted.options))
-    for name in recorded.options | now:
-        there, here = recorded.options.get(name), now.get(name)
-        if there != here:
-            raise RecordError(
-                f"{path}: holds another {what}: {name} was {there}, and is now {here}; give the "
-                "same options, or another folder"
-            )
+    if (found := difference(recorded.options, now)) is not None:
+        name, there, here = found
+        raise RecordError(
+            f"{path}: holds another {what}: {name} was {there}, and is now {here}; give the same "
+            "options, or another folder"
+        )

@@ -18,7 +18,7 @@ import msgspec
 
 from fanin.atomic_file import NO_LOCKS, append_lasting, reason, write_all
 from fanin.errors import FaninError
-from fanin.race.agreement import shown
+from fanin.race.agreement import difference
 from fanin.race.events import SCHEMA, Event, Finished, Later, Opening, Resumed, RunName
 
 _LINE = re.compile(rb'(\{"line":(\d{1,18}),"event":(.*)),"crc":"([0-9a-f]{8})"\}')
@@ -202,13 +202,12 @@ def options_of(opening: Opening) -> dict[str, Any]:
 
 
 def _check_same_race(recorded: Opening, wanted: Opening, path: Path) -> None:
-    there, here = options_of(recorded), options_of(wanted)
-    for name in there | here:
-        if there.get(name) != here.get(name):
-            raise RecordError(
-                f"{path}: holds another race: {name} was {shown(there.get(name))}, and is now "
-                f"{shown(here.get(name))}; give the same options, or another folder"
-            )
+    if (found := difference(options_of(recorded), options_of(wanted))) is not None:
+        name, there, here = found
+        raise RecordError(
+            f"{path}: holds another race: {name} was {there}, and is now {here}; give the same "
+            "options, or another folder"
+        )
 
 
 def _line(number: int, event: msgspec.Struct) -> bytes:

@@ -71,7 +71,7 @@ class Search:
     def __post_init__(self) -> None:
         for name, least, most in (
             ("budget", 1, 10**9),
-            ("candidates", 1, _MOST_CANDIDATES),
+            ("candidates", 2, _MOST_CANDIDATES),
             ("rung_seeds", 1, MOST_RUNG_SEEDS),
             ("tuning_seeds", 1, 1_000),
             ("seed", 0, MOST_SEED),

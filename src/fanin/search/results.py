@@ -84,12 +84,12 @@ class SearchResults:
         """The candidate that came first on the last rung; None as long as that is not through."""
         if len(self.rungs) < len(self.plan.rungs):
             return None
-        return self.plan.pool[self.rungs[-1].kept[0] if self.rungs else 0]
+        return self.plan.pool[self.rungs[-1].kept[0]]
 
     @property
     def leader(self) -> Candidate | None:
         """The first of the last rung that is through."""
-        return self.plan.pool[self.rungs[-1].kept[0]] if self.rungs else self.winner
+        return self.plan.pool[self.rungs[-1].kept[0]] if self.rungs else None
 
     def scheme(self, compared: Sequence[Compared] = ()) -> Scheme | None:
         """The winner as a scheme to be written, with its verdicts and the network it is for.

@@ -40,11 +40,8 @@ def rungs_for(candidates: int, steps: int, seeds: int, seed: int = 0) -> tuple[R
     """The rungs for so many candidates, the last of `steps` steps, with so many seeds in each.
 
     There are as many as leave two candidates or more on the last, and `LEAST_STEPS` steps or more
-    on the first; none for one candidate. No seed is in two rungs, or in two searches of another
-    `seed`.
+    on the first. No seed is in two rungs, or in two searches of another `seed`.
     """
-    if candidates < 2:
-        return ()
     count = 1
     while (
         count < MOST_RUNGS
@@ -64,4 +61,4 @@ def rungs_for(candidates: int, steps: int, seeds: int, seed: int = 0) -> tuple[R
 
 def cost(rungs: tuple[Rung, ...]) -> float:
     """What rungs cost, in runs as long as the last one's."""
-    return sum(rung.trained for rung in rungs) / rungs[-1].steps if rungs else 0.0
+    return sum(rung.trained for rung in rungs) / rungs[-1].steps

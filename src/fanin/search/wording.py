@@ -13,13 +13,12 @@ def search_notes(results: SearchResults) -> tuple[str, ...]:
         f"A run is one network trained for all {plan.options.steps:,} steps; a shorter training "
         f"counts for its share. Spent: {results.spent:,.1f} of {plan.budget:,} runs"
         + (f", {results.spent_on_check:,} of them on the check." if results.checked else "."),
-    ]
-    if plan.rungs:
-        found.append(
+        (
             f"Tried: {count:,} candidates, {plan.named:,} by name and {count - plan.named:,} drawn "
             f"from seed {plan.seed}. Dev losses chose among them, so that the first one's is the "
             "least of many and flatters it: only test losses on other seeds decide."
-        )
+        ),
+    ]
     if (fell := _reference(results)) is not None:
         found.append(fell)
     return tuple(found)
