@@ -164,6 +164,8 @@ def test_asking_for_help_imports_nothing_heavy():
     [
         ("trian", 'Did you mean "train"'),
         ("train --strat fanin", "Did you mean --start"),
+        ("train --learning-rate=0.1", "Did you mean --lr?"),
+        ("train -o model", "Did you mean --out?"),
         ("train --start fanim", "did you mean fanin"),
         ("train --schedule stpe", 'Did you mean "step"'),
         ("train --activation tahn", "activation 'tahn' is not known"),

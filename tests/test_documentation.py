@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from benchmarks.lost_processes import free_port
 
 from fanin import bundled_names
 
@@ -71,6 +72,15 @@ def test_a_block_runs(page, code, tmp_path, monkeypatch, capsys, request):
         done = subprocess.run([sys.executable, "-c", fewer], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout
+        return
+    if "with join(" in code:
+        Path("shared.py").write_text(fewer.replace("9876", str(free_port())))
+        command = [sys.executable, "shared.py"]
+        both = [subprocess.Popen([*command, place], stdout=subprocess.PIPE) for place in "01"]
+        said = [process.communicate(timeout=120)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        assert said[0].startswith(b"fanin ")
+        assert said[1] == b""
         return
     exec(compile(fewer, str(page), "exec"), {})
     assert capsys.readouterr().out

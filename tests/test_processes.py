@@ -1,12 +1,6 @@
 """Several processes at one race: what they tell each other, share, and do when one is lost."""
 
-import csv
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +10,6 @@ import numpy as np
 import pytest
 from benchmarks.lost_processes import free_port
 
-from fanin.cli import main
 from fanin.corpus import Corpus, Words
 from fanin.errors import OptionError
 from fanin.networks import CharacterMLP
@@ -231,88 +224,3 @@ def test_an_address_that_others_cannot_reach_is_noticed(monkeypatch):
     assert only_this_machine("node07:9876") == "127.0.1.1"
     assert only_this_machine("localhost:9876") is None
     assert only_this_machine("127.0.0.1:9876") is None
-
-
-def test_a_race_whose_process_is_killed_says_what_is_missing_and_goes_on_alone(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "words.txt").write_text("\n".join(NAMES))
-    race = ["race", "words.txt", "--start", "fanin", "--start", "kaiming-normal", "--seeds", "2"]
-    race += ["--hidden", "4", "--embedding", "2", "--block", "2", "--batch", "4", "--lr", "0.05"]
-    race += ["--steps", "6000", "--eval-every", "200"]
-    address = ["--coordinator", f"{HERE}:{free_port()}", "--processes", "2", "--process"]
-    command = [sys.executable, "-m", "fanin", *race, "--out", "record", "--json"]
-    both = [
-        subprocess.Popen(
-            [*command, *address, place],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ,
-        )
-        for place in "01"
-    ]
-    record = tmp_path / "record" / "race.jsonl"
-    until = time.monotonic() + 120
-    while not (record.exists() and b'"step":600,' in record.read_bytes()):
-        assert time.monotonic() < until
-        assert both[0].poll() is None, both[0].stderr.read()
-        time.sleep(0.02)
-    both[1].send_signal(signal.SIGKILL)
-    out, err = both[0].communicate(timeout=20)
-    both[1].communicate()
-    assert both[0].returncode == 1
-    report = json.loads(out)
-    assert report["interim"]
-    assert report["judged_at_step"] >= 400
-    assert b"fanin: process 1 (127.0.0.1) of 2 has ended; what it had to do is missing from" in err
-    assert main([*race, "--out", "record", "--csv", "again.csv", "--quiet"]) == 0
-    assert main([*race, "--csv", "whole.csv", "--quiet"]) == 0
-    tables = [
-        list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
-        for name in ("again", "whole")
-    ]
-    losses = [
-        [value for row in table for name, value in row.items() if "loss" in name]
-        for table in tables
-    ]
-    assert losses[0] == losses[1]
-    assert len(losses[0]) > 4
-
-
-def test_a_map_whose_process_is_killed_says_what_is_missing_and_goes_on_alone(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "words.txt").write_text("\n".join(NAMES))
-    cells = ["map", "words.txt", "--x", "gain=0.5:2:20", "--y", "depth=1:20:20", "--width", "8"]
-    cells += ["--block", "2", "--embedding", "2", "--steps", "20", "--batch", "8", "--quiet"]
-    address = ["--coordinator", f"{HERE}:{free_port()}", "--processes", "2", "--process"]
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "fanin", *cells, *files, *address, place],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for place, files in (("0", ["--out", "record", "--plot", "map.png"]), ("1", []))
-    ]
-    record = tmp_path / "record" / "map.jsonl"
-    until = time.monotonic() + 120
-    while not (record.exists() and len(record.read_bytes().splitlines()) > 20):
-        assert time.monotonic() < until
-        assert both[0].poll() is None, both[0].stderr.read()
-        time.sleep(0.02)
-    both[1].send_signal(signal.SIGKILL)
-    out, err = both[0].communicate(timeout=20)
-    both[1].communicate()
-    assert both[0].returncode == 1
-    assert "fanin: process 1 (127.0.0.1) of 2 has ended; " in err
-    assert "cells are missing, its share among them" in err
-    assert "written: map.png" in out
-    begun = record.read_bytes()
-    assert 20 < len(begun.splitlines()) < 400
-    assert main([*cells, "--out", "record", "--data", "again.csv"]) == 0
-    assert record.read_bytes().startswith(begun)
-    assert main([*cells, "--data", "whole.csv"]) == 0
-    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

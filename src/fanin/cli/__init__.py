@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import UnusedCliTokensError
+from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 from fanin.cli.output import printable
 from fanin.cli.together import end
@@ -114,6 +114,22 @@ _OTHER_NUMBERS = (
     "MPLBACKEND",
 )
 """Settings under which a seed would give other numbers, or what is no fault would be one."""
+
+_SYNONYMS = {
+    "--learning-rate": "--lr",
+    "--rate": "--lr",
+    "--iterations": "--steps",
+    "--init": "--start",
+    "--initialisation": "--start",
+    "--initialization": "--start",
+    "--scheme": "--start",
+    "--nonlinearity": "--activation",
+    "--units": "--hidden",
+    "--context": "--block",
+    "--context-length": "--block",
+    "-o": "--out",
+}
+"""What other programs call our options, where the letters alone suggest nothing or another one."""
 
 app = App(
     name="fanin",
@@ -252,6 +268,11 @@ def _usage_error(error: CycloptsError) -> str:
     message = str(error)
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         message = f"{error.unused_tokens[0]!r} is one argument too many."
+    if isinstance(error, UnknownOptionError):
+        given = error.token.keyword or error.token.value
+        meant = _SYNONYMS.get(given.partition("=")[0])
+        if any(meant in argument.names for argument in error.argument_collection):
+            message = f"Unknown option: {given}. Did you mean {meant}?"
     chain = " ".join(("fanin", *(error.command_chain or ())))
     message = message.rstrip()
     message += "" if message.endswith((".", "?", "!")) else "."
