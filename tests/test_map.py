@@ -21,7 +21,7 @@ from fanin.map import (
     read_axis,
     scales,
 )
-from fanin.map.deep import DeepNetwork, room, train_step
+from fanin.map.deep import DeepNetwork, Depth, room, train_step
 from fanin.map.order import levels
 from fanin.networks import CharacterMLP
 from fanin.pictures.map_figure import map_figure
@@ -104,10 +104,14 @@ def test_what_makes_no_map_is_told(plan, changes, message):
     ("activation", "normalisation", "residual"),
     [("tanh", None, False), ("gelu", "layer", True), ("relu", "batch", False)],
 )
+@pytest.mark.parametrize("most", [None, 6])
 def test_a_step_is_that_of_the_network_made_layer_by_layer(
-    corpus, activation, normalisation, residual
+    corpus, activation, normalisation, residual, most
 ):
-    """The stack with a loop over the depth learns as CharacterMLP does, in a stack of any size."""
+    """The stack with a loop over the depth learns as CharacterMLP does, in a stack of any size.
+
+    So does one whose loop goes over layers that the network has not.
+    """
     depth, width = 3, 5
     network = DeepNetwork(len(corpus.vocabulary), 2, 3, width, activation, normalisation, residual)
     gain, sigma_b = jnp.float32(1.3), jnp.float32(0.2)
@@ -140,9 +144,10 @@ def test_a_step_is_that_of_the_network_made_layer_by_layer(
     contexts = jnp.asarray(corpus.train.contexts[:16].astype(np.int32))
     targets = jnp.asarray(corpus.train.targets[:16].astype(np.int32))
     kept = room(network, started["layers"]["bias"].shape[0], 16)
-    after, loss, _ = jax.jit(lambda p: train_step(network, p, contexts, targets, 3, 0.5, kept))(
-        started
-    )
+    layers = Depth(depth, most)
+    after, loss, _ = jax.jit(
+        lambda p: train_step(network, p, contexts, targets, layers, 0.5, kept)
+    )(started)
     expected, gradient, _ = jax.jit(lambda p: loss_and_gradient(own, p, contexts, targets))(
         named(started)
     )
@@ -161,6 +166,11 @@ def test_a_map_has_every_cell_once_and_coarse_ones_first():
     flat = [cell for level in order for cell in level]
     assert sorted(flat) == [(row, column) for row in range(5) for column in range(9)]
     assert order[0] == [(0, 0), (0, 4), (0, 8), (4, 0), (4, 4), (4, 8)]
+    # Levels that would leave devices idle come together with the next.
+    fuller = list(levels(5, 9, least=10))
+    assert [len(level) for level in fuller] == [len(order[0]) + len(order[1]), len(order[2])]
+    assert [cell for level in fuller for cell in level] == flat
+    assert [len(level) for level in levels(5, 9, least=100)] == [45]
 
 
 def test_a_cells_numbers_are_the_same_in_other_company(plan, cells, corpus):
@@ -172,6 +182,30 @@ def test_a_cells_numbers_are_the_same_in_other_company(plan, cells, corpus):
     shared = mine.keys() & theirs.keys()
     assert {cell.depth for cell in shared} == {2, 4}
     assert all(mine[cell] == theirs[cell] for cell in shared)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"activation": "relu", "normalisation": "batch"},
+        {"activation": "gelu", "residual": True, "x": MapAxis("gain", (1.0, 1e3))},
+        {"measure": "gradient-ratio"},
+    ],
+)
+def test_cells_side_by_side_have_the_numbers_of_cells_alone(plan, monkeypatch, changes):
+    """As on accelerators, where a device computes many at once."""
+    plan = dataclasses.replace(plan, **changes)
+
+    def numbers():
+        found = sorted(explore(plan), key=lambda cell: (cell.row, cell.column))
+        return np.array([cell.numbers for cell in found], float)
+
+    alone = numbers()
+    for module in ("crew", "course"):
+        monkeypatch.setattr(f"fanin.map.{module}.tile_width", lambda: 4)
+    np.testing.assert_allclose(numbers(), alone, rtol=1e-4, atol=1e-6)
+    assert np.isnan(alone).any() == ("residual" in changes)
 
 
 def test_cells_learn_and_one_that_diverges_is_painted_as_nothing_learnt(plan, cells):

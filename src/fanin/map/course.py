@@ -104,7 +104,7 @@ def _waves(
         cell = plan.at(*place)
         return cell.width, cell.depth
 
-    for level in levels(*plan.shape):
+    for level in levels(*plan.shape, least=places):
         # Cells of one width are of one program, and those of a depth take equally long.
         missing = sorted((place for place in level if place not in through), key=shape)
         for width, group in groupby(missing, key=lambda place: shape(place)[0]):

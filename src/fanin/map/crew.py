@@ -25,6 +25,7 @@ class Crew:
     def __init__(self, plan: Map, inputs: tuple[np.ndarray, ...]) -> None:
         self._plan, self._inputs = plan, inputs
         self._program = training if plan.measure == "trained" else looking
+        self._most = plan.deepest if tile_width() > 1 else None
         devices = jax.local_devices()
         self._free = deque(devices)
         self._pool = ThreadPoolExecutor(len(devices), initializer=self._join)
@@ -56,4 +57,6 @@ class Crew:
         # A tile is always full, so that a cell's numbers hang on nothing of its company.
         tile = [*cells, *[cells[0]] * (tile_width() - len(cells))]
         settings: Any = jax.device_put(settings_of(tile), own.device)
-        return np.asarray(self._program(network)(settings, own.draws, *own.inputs))[: len(cells)]
+        return np.asarray(self._program(network, self._most)(settings, own.draws, *own.inputs))[
+            : len(cells)
+        ]

@@ -1,7 +1,9 @@
 """The network of a map's cells: of any depth by one compiled program.
 
 Its hidden layers are stacked, row below row, and a loop goes over as many of them as a cell is
-deep. So the depth is a number that the program is given, like the gain, and no part of it.
+deep. So the depth is a number that the program is given, like the gain, and no part of it. Where
+cells of many depths are computed side by side, the loop goes over all layers of the map, and those
+that a cell has not pass on what they are given.
 
 What goes from layer to layer are the weighted sums, without the bias: the next layer adds it in the
 one pass over them that its activation makes anyway.
@@ -126,6 +128,50 @@ class DeepNetwork:
         return (jax.nn.logsumexp(logits, axis=-1) - chosen).mean()
 
 
+@final
+@dataclass(frozen=True)
+class Depth:
+    """How many hidden layers a cell has, and, of cells side by side, the most that one may have."""
+
+    layers: Any
+    most: int | None = None
+
+    def upward(self, visit: "Visit", carry: Pytree) -> Pytree:
+        """The carry after a visit to each layer between two hidden ones, from the first on."""
+
+        def each(place: Any, carry: Pytree) -> Pytree:
+            return visit(place, self._has(place), carry)
+
+        return jax.lax.fori_loop(0, self._between, each, carry)
+
+    def downward(self, visit: "Visit", carry: Pytree) -> Pytree:
+        """The same from the last to the first."""
+
+        def each(done: Any, carry: Pytree) -> Pytree:
+            place = self._between - 1 - done
+            return visit(place, self._has(place), carry)
+
+        return jax.lax.fori_loop(0, self._between, each, carry)
+
+    @property
+    def _between(self) -> Any:
+        return (self.layers if self.most is None else self.most) - 1
+
+    def _has(self, place: Any) -> Any:
+        return True if self.most is None else place < self.layers - 1
+
+
+Visit: TypeAlias = Callable[[Any, Any, Pytree], Pytree]
+"""(place, whether the cell has that layer, carry) to the carry: `True` where all have it."""
+
+
+def if_there(there: Any, after: Pytree, before: Pytree) -> Pytree:
+    """What a visit makes of it, where the cell has the layer."""
+    if there is True:
+        return after
+    return jax.tree.map(lambda one, other: jnp.where(there, one, other), after, before)
+
+
 def room(network: DeepNetwork, layers: int, examples: int) -> Float[Array, "stacked units"]:
     """Room for the weighted sums of so many layers and examples."""
     return jnp.zeros((layers * examples, network.width))
@@ -155,40 +201,35 @@ def forward(
     network: DeepNetwork,
     parameters: Pytree,
     contexts: Integer[Array, "batch block"],
-    depth: Any,
+    depth: Depth,
     kept: Float[Array, "stacked units"],
 ) -> tuple[Float[Array, "batch units"], Float[Array, "stacked units"]]:
-    """The last weighted sums, and those of all layers, which are put into `kept`."""
+    """The last weighted sums, and `kept`, into which those of the layers before are put."""
     sums = network.first(parameters["embedding"], parameters["first"], contexts)
     layers = parameters["layers"]
 
-    def onward(place: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def onward(place: Any, there: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         sums, kept = carry
-        return network.through(at(layers, place), sums), put(kept, sums, place)
+        following = network.through(at(layers, place), sums)
+        return if_there(there, following, sums), put(kept, sums, place)
 
-    sums, kept = jax.lax.fori_loop(0, depth - 1, onward, (sums, kept))
-    return sums, put(kept, sums, depth - 1)
+    return depth.upward(onward, (sums, kept))
 
 
 def last_only(
     network: DeepNetwork,
     parameters: Pytree,
     contexts: Integer[Array, "batch block"],
-    depth: Any,
+    depth: Depth,
 ) -> Float[Array, "batch units"]:
     """The last weighted sums; what came before is not kept."""
-    sums = network.first(parameters["embedding"], parameters["first"], contexts)
     layers = parameters["layers"]
 
-    def onward(place: Any, sums: Array) -> Array:
-        return network.through(at(layers, place), sums)
+    def onward(place: Any, there: Any, sums: Array) -> Array:
+        return if_there(there, network.through(at(layers, place), sums), sums)
 
-    return jax.lax.fori_loop(0, depth - 1, onward, sums)
-
-
-def backward(depth: Any, visit: Callable[[Any, Pytree], Pytree], carry: Pytree) -> Pytree:
-    """The carry after a visit to each layer between two hidden ones, from the last to the first."""
-    return jax.lax.fori_loop(0, depth - 1, lambda i, carry: visit(depth - 2 - i, carry), carry)
+    first = network.first(parameters["embedding"], parameters["first"], contexts)
+    return depth.upward(onward, first)
 
 
 def train_step(
@@ -196,7 +237,7 @@ def train_step(
     parameters: Pytree,
     contexts: Integer[Array, "batch block"],
     targets: Integer[Array, " batch"],
-    depth: Any,
+    depth: Depth,
     lr: Any,
     kept: Float[Array, "stacked units"],
 ) -> tuple[Pytree, Float[Array, ""], Float[Array, "stacked units"]]:
@@ -209,7 +250,7 @@ def train_step(
         return jax.tree.map(lambda p, g: p - lr * g, part, gradient)
 
     sums, kept = forward(network, parameters, contexts, depth, kept)
-    last = at(parameters["layers"], depth - 1)
+    last = at(parameters["layers"], depth.layers - 1)
 
     def loss_from(output: Pytree, layer: Layer, sums: Array) -> Array:
         return network.loss(output, layer, sums, targets)
@@ -220,7 +261,7 @@ def train_step(
     def through_turned(layer: Layer, sums: Array) -> Array:
         return network.through({name: part.T for name, part in layer.items()}, sums, examples=1)
 
-    def visit(place: Any, carry: tuple[Array, Layer]) -> tuple[Array, Layer]:
+    def visit(place: Any, there: Any, carry: tuple[Array, Layer]) -> tuple[Array, Layer]:
         above, layers = carry
         # On the way back an example is a column: so neither of the two products turns the weight.
         sums = jax.lax.optimization_barrier(rows(kept, place, contexts.shape[0]).T)
@@ -229,12 +270,13 @@ def train_step(
         gradient, below = pull(above)
         # A layer is written over only when the gradient below it is there, which reads it too: XLA
         # would copy the whole stack at each layer otherwise, ten times the time of the rest.
-        return below, put(layers, down(layer, gradient, lr + 0.0 * below[0, 0]), place)
+        stepped = down(layer, gradient, lr + 0.0 * below[0, 0])
+        return if_there(there, below, above), put(layers, if_there(there, stepped, layer), place)
 
-    above, layers = backward(depth, visit, (above.T, parameters["layers"]))
+    above, layers = depth.downward(visit, (above.T, parameters["layers"]))
     for name in sorted(last.keys() - {"weight"}):  # nothing comes after the last hidden layer
         own = down(last[name], last_gradient[name])
-        layers = {**layers, name: put(layers[name], own, depth - 1)}
+        layers = {**layers, name: put(layers[name], own, depth.layers - 1)}
 
     def first_from(embedding: Array, first: Pytree) -> Array:
         return network.first(embedding, first, contexts)
