@@ -85,19 +85,21 @@ def advance(
     """
     first, update_rule = state["step"], optimiser.transformation()
     at_once = steps_at_once(batch)
-    times = first + jnp.arange(at_once)
-    examples = jax.vmap(lambda t: draw_examples(key, t, batch, targets.shape[0]))(times)
-    rates = jax.vmap(lambda t: learning_rate(schedule, lr, steps, warm_up, t))(times)
+    examples = jax.vmap(lambda t: draw_examples(key, t, batch, targets.shape[0]))(
+        first + jnp.arange(at_once)
+    )
     batches = contexts[examples].astype(jnp.int32), targets[examples].astype(jnp.int32)
 
     def step(index: Array, carry: tuple[Any, Any, Any, Array]) -> tuple[Any, Any, Any, Array]:
         parameters, statistics, memory, losses = carry
         # Without a sign, as it needs no look whether it counts from the end.
         place = index.astype(jnp.uint32)
-        x, y, rate = (
-            jax.lax.dynamic_index_in_dim(part, place, keepdims=False) for part in (*batches, rates)
+        loss, gradient, moments = loss_and_gradient(
+            network,
+            parameters,
+            *(jax.lax.dynamic_index_in_dim(part, place, keepdims=False) for part in batches),
         )
-        loss, gradient, moments = loss_and_gradient(network, parameters, x, y)
+        rate = learning_rate(schedule, lr, steps, warm_up, first + index)
         updates: Any
         updates, memory = update_rule.update(gradient, memory, parameters)
         parameters = {name: parameters[name] - rate * updates[name] for name in parameters}
