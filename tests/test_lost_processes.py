@@ -2,10 +2,12 @@
 
 import json
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from benchmarks.lost_processes import CASES, COMMANDS, TABLES, UNDER_WAY, lose, record_of
+from benchmarks.lost_processes import CASES, COMMANDS, TABLES, UNDER_WAY, free_port, lose, record_of
 
 from fanin.cli import main
 
@@ -80,3 +82,65 @@ def test_a_process_that_freezes_ends_the_others_within_thirty_seconds(tmp_path, 
             assert each.seconds < 30
             assert each.code in (1, -signal.SIGABRT), each.errors
         check_that_it_goes_on(work, folder, whole)
+
+
+SHARED = """
+import os, sys
+import fanin
+from fanin.race import Lane, Race, course, join
+from fanin.race.events import Chunk, Finished, Later
+
+address, processes, process, ends = sys.argv[1], *map(int, sys.argv[2:])
+with join(address, processes, process) as team:
+    corpus = fanin.Corpus.of(fanin.bundled_names())
+    network = fanin.CharacterMLP(len(corpus.vocabulary), embedding=2, hidden=(4,))
+    options = fanin.TrainingOptions(steps=600, batch=4)
+    lanes = [Lane(name, network, fanin.find_start(name), options) for name in ("fanin", "normal")]
+    plan = Race(tuple(lanes), seeds=(0, 1, 2), corpus=corpus, evaluate_every=100)
+    # A checkpoint after each stretch.
+    for event in course(plan, "record", processes=team, checkpoint_seconds=0.0):
+        if process == 1 and isinstance(event, Chunk) and event.step == ends:
+            os._exit(9)
+        if process == 0 and isinstance(event, Chunk):
+            print("chunk", event.step, *event.runs)
+        if process == 0 and isinstance(event, Finished):
+            print("end", event.run, event.dev_loss, event.test_loss)
+"""
+
+
+def shared(count, folder, ends=-1):
+    """What process 0 prints of a race that so many processes share; the second may end early."""
+    folder.mkdir(exist_ok=True)
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARED, address, str(count), str(place), str(ends)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for place in range(count)
+    ]
+    said = [process.communicate(timeout=120) for process in processes]
+    codes = [process.returncode for process in processes]
+    assert (codes == [0] * count) == (ends < 0), said
+    return said[0][0].splitlines()
+
+
+def ends_of(lines):
+    return sorted(line for line in lines if line.startswith("end"))
+
+
+def test_a_race_of_several_processes_has_the_bits_of_one_and_goes_on_from_its_checkpoint(tmp_path):
+    alone = shared(1, tmp_path / "alone")
+    assert len(ends_of(alone)) == 6
+    assert ends_of(shared(2, tmp_path / "two")) == ends_of(alone)
+    begun = shared(2, tmp_path / "lost", ends=400)
+    assert not ends_of(begun)
+    # Three processes then train only what is missing: nothing before the last checkpoint.
+    gone_on = shared(3, tmp_path / "lost")
+    assert ends_of(gone_on) == ends_of(alone)
+    fresh = gone_on[len(begun) :]
+    steps = {int(line.split()[1]) for line in fresh if line.startswith("chunk")}
+    assert steps == {400, 500, 600}

@@ -92,6 +92,10 @@ def test_what_makes_no_axis_is_told(text, message):
         ({"activation": "tanj"}, "did you mean tanh"),
         ({"activation": "numpy:tanh"}, "cannot be traced by JAX"),
         ({"batch": 1}, "batch must be 2 or more"),
+        (
+            {"measure": "saturation", "y": MapAxis("lr", (0.1, 1.0))},
+            "changes nothing of saturation",
+        ),
         ({"seed": -1}, "a seed is from 0"),
     ],
 )
@@ -276,6 +280,13 @@ def test_step_0_is_what_theory_expects(corpus):
     assert correlation[1] < 0.3
     assert saturated[0] == 0
     assert 0.2 < saturated[1] < 0.6
+
+
+def test_a_map_can_be_drawn_where_theory_says_nothing(corpus):
+    plan = Map(read_axis("gain=2:3:2"), read_axis("depth=1:2:2"), corpus, activation="relu")
+    results = MapResults(plan)
+    assert np.isnan(results.scales.xi_c).all()
+    map_figure(results)  # a warning would be an error
 
 
 def test_a_map_of_one_row_can_be_drawn_too(corpus):

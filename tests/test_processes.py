@@ -1,15 +1,18 @@
 """Several processes at one race: what they tell each other, share, and do when one is lost."""
 
+import json
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import jax
 import numpy as np
 import pytest
 from benchmarks.lost_processes import free_port
 
+from fanin.cli import main
 from fanin.corpus import Corpus, Words
 from fanin.errors import OptionError
 from fanin.networks import CharacterMLP
@@ -178,11 +181,72 @@ def test_who_does_not_come_in_time_is_named_and_a_stranger_is_no_process():
     with pytest.raises(OptionError, match=r"of 3 processes these did not come .* in time: 1, 2"):
         join(f"{HERE}:{port}", 3, 0, wait=0.6)
     thread.join()
-    assert strange in ([b""], [])
+    assert strange == [b""]
     with pytest.raises(OptionError, match=r"process 0 was not found at .*: Connection refused"):
         join(f"{HERE}:{port}", 3, 1, wait=0.2)
     with socket.create_server((HERE, port)), pytest.raises(OptionError, match="already in use"):
         join(f"{HERE}:{port}", 3, 0, wait=5.0)
+
+
+def test_a_process_that_ends_before_all_are_there_leaves_its_place_to_another():
+    port = free_port()
+    hello = {"processes": 3, "fanin": version("fanin"), "jax": jax.__version__}
+
+    def came(process):
+        until = time.monotonic() + 5
+        while True:
+            try:
+                link = Link(socket.create_connection((HERE, port + 1)))
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+                continue
+            link.send(json.dumps({"process": process, **hello}).encode())
+            return link
+
+    def others():
+        came(1).close()
+        return [came(1), came(2)]
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(others)
+        # Its others are no processes, so that JAX is not begun: it has begun here already.
+        jax.devices()
+        with pytest.raises(OptionError, match="JAX has begun already"):
+            join(f"{HERE}:{port}", 3, 0, wait=5.0)
+        for link in coming.result():
+            assert link.receive() == b""
+            link.close()
+
+
+def test_an_unknown_host_is_told_by_the_command_too(capsys, monkeypatch, tmp_path):
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for command in ("race", "map --x gain=1:2:2 --y depth=1:2:2"):
+        together = "--coordinator nosuch.invalid:9876 --processes 2 --process 0 --wait 1"
+        assert main([*command.split(), *together.split(), "--quiet"]) == 2
+        assert "nosuch.invalid is not known here" in capsys.readouterr().err
+
+
+def test_a_process_that_ends_while_another_computes_is_missed_without_waiting(three, lanes):
+    _, both = lanes
+    corpus, runs = lanes[0], [Run(lane, 0) for lane in (0, 1)]
+    calls = []
+
+    def check():
+        calls.append(None)
+        three[0].check()
+
+    heat = Heat(both, runs, corpus, tile=1, between=check)
+    heat.train(2)
+    assert calls
+    three[1].gather(b"said before it ended")
+    three[1].abandon()
+    with pytest.raises(ProcessLost, match=r"process 1 \(127\.0\.0\.1\) of 3 has ended"):
+        heat.train(4)
 
 
 def test_processes_that_have_computed_already_are_told_that_it_is_too_late():

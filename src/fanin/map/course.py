@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence, Set
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,9 @@ RECORD = "map.jsonl"
 DEV_EXAMPLES = 1_024
 LOOKED_AT = 32
 """Examples of a step-0 map, each with another context."""
+
+CHECK_SECONDS = 0.5
+"""How often it is looked whether all processes are there, while cells are computed."""
 
 AHEAD = 2
 """Waves that the devices are given at once: who is through with one has the next there."""
@@ -127,9 +130,10 @@ def _cells(
                 cells = [plan.at(*place) for place in places]
                 tiles = (cells[i : i + tile] for i in range(0, len(cells), tile))
                 begun.append((places, [crew.submit(one) for one in tiles]))
-            mine = list(_found(*begun.popleft()))
-            yield from mine
+            mine = list[MapCell]()
             try:
+                mine += _found(*begun.popleft(), processes)
+                yield from mine
                 parts = processes.gather(msgspec.json.encode(mine))
             except ProcessLost as lost:
                 if processes.index > 0:
@@ -146,9 +150,13 @@ def _cells(
 
 
 def _found(
-    places: Sequence[tuple[int, int]], tiles: Sequence[Future[np.ndarray]]
+    places: Sequence[tuple[int, int]],
+    tiles: Sequence[Future[np.ndarray]],
+    processes: Processes,
 ) -> Iterator[MapCell]:
-    """The cells of a wave, once its tiles are through."""
+    """The cells of a wave, once its tiles are through; meanwhile no process may end."""
+    while wait(tiles, CHECK_SECONDS).not_done:
+        processes.check()
     numbers = (three for tile in tiles for three in tile.result().tolist())
     for (row, column), three in zip(places, numbers, strict=True):
         a, b, c = (value if math.isfinite(value) else None for value in three)

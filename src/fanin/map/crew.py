@@ -12,6 +12,7 @@ import numpy as np
 from fanin.map.plan import Cell, Map
 from fanin.map.programs import draws, looking, settings_of, training
 from fanin.race.devices import tile_width
+from fanin.race.processes import ProcessLost
 
 
 @final
@@ -34,8 +35,9 @@ class Crew:
     def __enter__(self) -> "Crew":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        # Who has a loss to tell of does not wait for cells that may take long.
+        self._pool.shutdown(wait=kind is not ProcessLost, cancel_futures=True)
 
     def submit(self, cells: Sequence[Cell]) -> Future[np.ndarray]:
         """Three numbers of each cell, in time: cells of one width, at most a device's tile."""

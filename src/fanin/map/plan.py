@@ -75,6 +75,11 @@ class Map:
             raise OptionError(
                 f"the measure {self.measure!r} is not known; {hint}There are {', '.join(MEASURES)}."
             )
+        if self.measure != "trained" and "lr" in (self.x.setting, self.y.setting):
+            raise OptionError(
+                f"the learning rate changes nothing of {self.measure}, which is measured before "
+                "training; give another axis"
+            )
         if self.normalisation not in (None, "batch", "layer"):
             raise OptionError(f"normalisation is batch or layer; found {self.normalisation!r}")
         for name, least in (("embedding", 1), ("steps", 1), ("batch", 2)):

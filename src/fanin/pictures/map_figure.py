@@ -135,7 +135,8 @@ def _theory(axes: Axes, results: MapResults) -> list[Line2D]:
             layers = np.log(np.clip(xi, 1e-3, 1e4) / depths)
         for multiple in MULTIPLES:
             level = -np.log(multiple)
-            if not (np.nanmin(layers) < level < np.nanmax(layers)):
+            known = layers[~np.isnan(layers)]
+            if not known.size or not (known.min() < level < known.max()):
                 continue
             style = _STYLES[multiple]
             axes.contour(

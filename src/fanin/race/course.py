@@ -172,11 +172,16 @@ class _Course:
         # Nothing is looked at on the way.
         steps = max(1, self._plan.steps)
         share = shares[self._processes.index]
-        for progress in race(
-            variants, share, self._plan.corpus, evaluate_every=steps, tile=self._tile
-        ):
-            mine += zip(progress.runs, progress.dev_loss.tolist(), strict=True)
-        with self._missing(variants, shares, "its tuning is"):
+        with self._missing(variants, shares, f"from the tuning of {lane.name}"):
+            for progress in race(
+                variants,
+                share,
+                self._plan.corpus,
+                evaluate_every=steps,
+                tile=self._tile,
+                between=self._processes.check,
+            ):
+                mine += zip(progress.runs, progress.dev_loss.tolist(), strict=True)
             parts = self._processes.gather(msgspec.json.encode(mine))
 
         def chosen() -> Tuned:
@@ -233,11 +238,11 @@ class _Course:
     ) -> Iterator[Event]:
         """The events of this process's runs as they come, and on process 0 then the others'."""
         mine: list[Event] = []
-        for event in self._told(records):
-            if self._processes.index > 0:
-                mine.append(event)
-            yield event
         with self._missing(lanes, shares, f"from step {step:,} on"):
+            for event in self._told(records):
+                if self._processes.index > 0:
+                    mine.append(event)
+                yield event
             parts = self._processes.gather(msgspec.json.encode(mine))
         for part in parts[1:]:
             yield from msgspec.json.decode(part, type=list[Later])
@@ -272,17 +277,20 @@ class _Course:
                     pack(states_of(lanes, share, [(saved.runs, saved.states)]), step)
                     for share in shares
                 ]
-        share, corpus = shares[self._processes.index], self._plan.corpus
-        heat = None
+        share, heat = shares[self._processes.index], None
         if part := self._processes.hand_out(parts):
             states, content = unpack(part)
             step = msgspec.json.decode(content, type=int)
             with suppress(KeyError, ValueError):  # as above: its states do not fit
-                heat = Heat(lanes, share, corpus, tile=self._tile, saved=states, step=step)
+                heat = self._heat_of(lanes, share, saved=states, step=step)
         fit = self._processes.gather(b"" if heat is None else b"fits")
         if self._processes.tell(b"on" if all(fit) else b"") and heat is not None:
             return heat, False
-        return Heat(lanes, share, corpus, tile=self._tile), True
+        return self._heat_of(lanes, share), True
+
+    def _heat_of(self, lanes: Sequence[Lane], share: Sequence[Run], **saved: Any) -> Heat:
+        between = self._processes.check
+        return Heat(lanes, share, self._plan.corpus, tile=self._tile, between=between, **saved)
 
     def _save(
         self,

@@ -133,7 +133,10 @@ def only_this_machine(coordinator: str) -> str | None:
     host, port = _address(coordinator)
     if host == "localhost" or _is_loopback(host):
         return None
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    except socket.gaierror:  # `join` says so
+        return None
     return str(found) if _is_loopback(str(found)) else None
 
 
@@ -183,7 +186,7 @@ def _all(host: str, port: int, mine: _Hello, until: float) -> dict[int, Link]:
     with _listen(host, _own_port(port)) as server, selectors.DefaultSelector() as waiting:
         server.setblocking(False)
         waiting.register(server, selectors.EVENT_READ)
-        while len(links) < mine.processes - 1:
+        while len(links := _there(links)) < mine.processes - 1:
             left = until - time.monotonic()
             if left <= 0:
                 _refuse(links, "process 0 waited no longer for the others")
@@ -199,11 +202,28 @@ def _all(host: str, port: int, mine: _Hello, until: float) -> dict[int, Link]:
                 connection = server.accept()[0]
             except OSError:  # it has gone again
                 continue
-            if (introduced := _introduced(connection, mine, links)) is not None:
+            if (introduced := _introduced(connection, mine, _there(links))) is not None:
                 links[introduced[0]] = introduced[1]
-    for link in links.values():
-        link.send(b"")
+    for place, link in links.items():
+        try:
+            link.send(b"")
+        except Gone:
+            reason = f"process {place} ({link.address}) has ended as soon as all were there"
+            _refuse(links, reason)
+            raise OptionError(reason) from None
     return links
+
+
+def _there(links: dict[int, Link]) -> dict[int, Link]:
+    """Without the processes that came and have ended: another one may come in the place of each."""
+    found: dict[int, Link] = {}
+    for place, link in links.items():
+        try:
+            link.take_in()
+            found[place] = link
+        except Gone:
+            link.close()
+    return found
 
 
 def _introduced(

@@ -74,6 +74,17 @@ class Processes:
             raise self._lost(lost)
         return [found[place] for place in range(self.count)]
 
+    def check(self) -> None:
+        """Raises ProcessLost where one has ended; waits for nothing."""
+        lost = list[int]()
+        for place, link in self._links.items():
+            try:
+                link.take_in()
+            except Gone:
+                lost.append(place)
+        if lost:
+            raise self._lost(lost)
+
     def hand_out(self, messages: Sequence[bytes]) -> bytes:
         """To each process its message, of those that process 0 gives; the others give none."""
         if self.index > 0:

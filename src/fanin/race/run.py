@@ -8,7 +8,7 @@ them.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -21,7 +21,7 @@ from fanin.race.devices import everywhere, memory_for_states
 from fanin.race.lanes import Lane, Run, check_lanes, grouped, program_of, state_bytes
 from fanin.race.shares import of_group
 from fanin.race.tiles import MOST_PROGRAMS
-from fanin.race.waves import Wave, first_wave, restored_wave
+from fanin.race.waves import Wave, first_wave, go_on, restored_wave
 from fanin.race.widths import choose_width
 from fanin.training.evaluation import Blocks
 
@@ -50,7 +50,8 @@ class Heat:
     """Runs that move together, from one evaluation to the next, with all they need on the devices.
 
     `saved` are the arrays of an earlier `save` of the same runs, and `step` is where they stood;
-    KeyError and ValueError where they are not of these runs.
+    KeyError and ValueError where they are not of these runs. `between` is called every thousand
+    steps or so, and may raise what ends the training.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Heat:
         tile: int,
         saved: Mapping[str, np.ndarray] | None = None,
         step: int = 0,
+        between: Callable[[], None] = go_on,
     ) -> None:
         self.runs = tuple(runs)
+        self._between = between
         self.step = step
         self.steps = lanes[0].options.steps
         places = jax.local_device_count() * tile
@@ -102,7 +105,7 @@ class Heat:
         for waves in self._groups:
             for place, wave in enumerate(waves):
                 began = time.perf_counter()
-                wave, losses = wave.train(self._data, self.step, target, self.steps)
+                wave, losses = wave.train(self._data, self.step, target, self.steps, self._between)
                 waves[place] = wave
                 yield wave, losses, (time.perf_counter() - began) / len(wave.runs)
         self.step = target
@@ -139,20 +142,21 @@ def race(
     *,
     evaluate_every: int | None = None,
     tile: int | None = None,
+    between: Callable[[], None] = go_on,
 ) -> Iterator[RaceProgress]:
     """Train all runs; yields a record for each wave of them at each evaluation.
 
     Runs move together, from one evaluation to the next, as far as memory holds them; then come
     the others. The last record of a wave has the test losses. A run whose numbers are no longer
     finite goes on as NaN and disturbs no other. `tile` is the width of a tile, chosen unless it is
-    given. Raises OptionError for lanes that cannot race each other.
+    given; `between` is as for a Heat. Raises OptionError for lanes that cannot race each other.
     """
     check_lanes(lanes)
     tile = tile or choose_width(lanes, runs, corpus).width
     steps = lanes[0].options.steps
     every = evaluate_every or evaluation_interval(steps)
     for members in heats(lanes, runs):
-        heat = Heat(lanes, members, corpus, tile=tile)
+        heat = Heat(lanes, members, corpus, tile=tile, between=between)
         yield from heat.here()
         while heat.step < steps:
             yield from heat.advance(min(steps, heat.step + every))

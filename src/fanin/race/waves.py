@@ -1,6 +1,6 @@
 """Waves: the runs that one call of a compiled program trains, a tile for each device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -18,6 +18,10 @@ from fanin.training.loop import batch_key, first_contexts
 from fanin.training.step import steps_at_once
 
 
+def go_on() -> None:
+    """What is called between two calls of a program where there is nothing to look after."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Wave:
@@ -31,9 +35,12 @@ class Wave:
     """Of each run: parameters, running statistics, optimiser's memory."""
 
     def train(
-        self, data: Pytree, step: int, target: int, steps: int
+        self, data: Pytree, step: int, target: int, steps: int, between: Callable[[], None] = go_on
     ) -> "tuple[Wave, Float[np.ndarray, ' runs']]":
-        """The wave at step `target`, and each run's mean batch loss on the way."""
+        """The wave at step `target`, and each run's mean batch loss on the way.
+
+        `between` is called between two calls of the program, while the next one is computed.
+        """
         at_once = steps_at_once(self.program.batch)
         state, losses = self.state, list[tuple[Any, int]]()
         for first in range(step, target, at_once):
@@ -42,6 +49,9 @@ class Wave:
                 state, self.settings, *data, jnp.int32(first), jnp.int32(steps), jnp.int32(count)
             )
             losses.append((chunk, count))
+            if len(losses) > 1:
+                losses[-2][0].block_until_ready()
+            between()
         totals = np.zeros(len(self.runs))
         for chunk, count in losses:
             totals += np.asarray(chunk, np.float64)[: len(self.runs), :count].sum(axis=1)
