@@ -48,3 +48,12 @@ def test_three_parameters_of_one_stream_are_three_pairs():
     row = np.random.default_rng(2).standard_normal(100)
     found = shared_streams({"b": row[:50], "a": row, "c": row[:80]})
     assert [(pair.first, pair.second) for pair in found] == [("b", "a"), ("b", "c"), ("a", "c")]
+
+
+def test_what_repeats_itself_was_not_drawn_and_what_was_drawn_does_not():
+    angles = np.arange(50)[:, None] * np.exp(np.arange(16) * -0.6)
+    table = np.stack([np.sin(angles), np.cos(angles)], -1)
+    assert shared_streams({"one": table, "other": 3 * table[:40]}) == ()
+    for seed in range(20):
+        drawn = np.random.default_rng(seed).standard_normal(16 + 40 * seed)
+        assert len(shared_streams({"one": drawn, "other": drawn.copy()})) == 1

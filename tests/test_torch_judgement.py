@@ -1,5 +1,6 @@
 """What is no fault, and what is one in disguise."""
 
+import copy
 import math
 
 import pytest
@@ -648,3 +649,110 @@ def test_equal_kernels_for_pixels_side_by_side_are_meant(first):
     torch.manual_seed(0)
     report = diagnose(Finer(first), PICTURES, drawn(32, 3, 24, 24), loss="mse")
     assert report.verdict == "good"
+
+
+def started(module, output):
+    for each in module.modules():
+        if isinstance(each, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(each.weight)
+    nn.init.normal_(output.weight, std=0.01)
+    nn.init.zeros_(output.bias)
+    return module
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.Tanh])
+def test_inputs_that_are_too_large_are_named_and_no_layer(act):
+    torch.manual_seed(0)
+    module = mlp(act=act)
+    started(module, module[-1])
+    report = diagnose(module, X * 50 + 128, Y)
+    assert report.verdict == "bad"
+    check = report.check("input scale")
+    assert check.verdict == "bad"
+    assert "have a mean of 128 and a standard deviation of 50" in check.text
+    assert all(not each.layers for each in report.checks if each.verdict != "good")
+    assert not report.prescriptions
+    assert diagnose(module, X, Y).verdict == "good"
+    # Weights that make up for it leave nothing to say.
+    with torch.no_grad():
+        module[0].weight.mul_(1 / 200)
+    assert diagnose(module, X * 200, Y).verdict == "good"
+
+
+def test_running_statistics_of_other_data_are_named_and_put_right():
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(c, 16, 3, padding=1, bias=False) for c in (3, 16)]
+    module = nn.Sequential(
+        convolutions[0], nn.BatchNorm2d(16), nn.ReLU(),
+        convolutions[1], nn.BatchNorm2d(16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+    started(module, module[-1])
+    module[4].running_var.fill_(1e-6)
+    # While it trains they are not used.
+    assert diagnose(module, PICTURES, LABELS).verdict == "good"
+    module.eval()
+    report = diagnose(module, PICTURES, LABELS)
+    assert report.verdict == "bad"
+    assert report.check("loss").layers == ("3",)
+    assert "By its running statistics 3 gives numbers" in report.check("loss").text
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("4.running_var", "scale")
+    by_code = copy.deepcopy(module)
+    exec(asked.code, {"module": by_code})
+    for fixed in (report.fixed(module), by_code):
+        assert diagnose(fixed, PICTURES, LABELS).verdict == "good"
+
+
+def test_both_matrices_of_a_recurrent_layer_are_mended():
+    torch.manual_seed(0)
+    module = Gated(nn.GRU, {})
+    for own in ("ih", "hh"):
+        nn.init.normal_(module.get_parameter(f"recurrent.weight_{own}_l0"), std=3.0)
+    report = diagnose(module, drawn(64, 10, 16), Y[:64])
+    assert {each.parameter for each in report.prescriptions} == {
+        "recurrent.weight_ih_l0",
+        "recurrent.weight_hh_l0",
+    }
+    assert diagnose(report.fixed(module), drawn(64, 10, 16), Y[:64]).verdict == "good"
+
+
+class Placed(nn.Module):
+    """Two tables of sines that are learnt."""
+
+    def __init__(self):
+        super().__init__()
+        angles = torch.arange(50)[:, None] * torch.exp(torch.arange(0, 32, 2) * -0.29)
+        table = 0.02 * torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+        self.one, self.other = nn.Parameter(table), nn.Parameter(table[:40].clone())
+        self.symbols, self.head = nn.Embedding(50, 32), nn.Linear(32, 5)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def forward(self, x):
+        places = self.one[: x.shape[1]] + self.other[: x.shape[1]]
+        return self.head(torch.tanh(self.symbols(x) + places).mean(1))
+
+
+def test_tables_of_sines_are_no_copies_of_one_another():
+    torch.manual_seed(0)
+    assert diagnose(Placed(), SYMBOLS, Y[:16]).check("streams").verdict == "good"
+
+
+class TimesThirty(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.head = nn.Linear(16, 64), nn.Linear(64, 5)
+
+    def forward(self, x):
+        return 30 * self.head(torch.tanh(self.hidden(x)))
+
+
+def test_a_constant_after_the_output_layer_counts():
+    torch.manual_seed(0)
+    module = TimesThirty()
+    report = diagnose(module, X, Y)
+    assert report.verdict == "bad"
+    (asked,) = report.prescriptions
+    assert asked.parameter == "head.weight"
+    assert asked.change.endswith("= 0.1/√64, by the 30 that follows")
+    assert diagnose(report.fixed(module), X, Y).verdict == "good"

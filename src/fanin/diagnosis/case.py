@@ -13,6 +13,11 @@ from fanin.diagnosis.report import LayerPrediction
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
 from fanin.theory import Nonlinearity, TheoryError, forward_gain
 
+INPUT = ""
+"""What the network's input is called among what layers read, and among causes."""
+MISFIT = 3.0
+"""Running statistics that make numbers so many times too large are not those of the examples."""
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -39,8 +44,8 @@ class Case:
         return {name: place for place, name in enumerate(self.layers)}
 
     def in_order(self, names: "set[str] | list[str]") -> tuple[str, ...]:
-        """Names of layers in order of execution, each once."""
-        return tuple(sorted(set(names), key=self.order.__getitem__))
+        """Names of layers in order of execution, each once; without INPUT, which is none."""
+        return tuple(sorted(set(names) - {INPUT}, key=self.order.__getitem__))
 
     def listed(self, names: "list[str] | tuple[str, ...]") -> str:
         """Names of layers in order of execution, for a sentence."""
@@ -173,6 +178,10 @@ class Case:
         stream grow beyond its part.
         """
         after = layer.preactivation and layer.preactivation.second_moment
+        if layer.normalisation is not None or layer.kind == "normalisation":
+            made = layer.normalised or layer.activation
+            after = made and made.second_moment
+            return math.log(after) if after else 0.0
         if not after:
             return 0.0
         if layer.branches and (added := self.added(layer)) is not None:
@@ -186,6 +195,45 @@ class Case:
         if not given or not wanted or layer.kind in ("sum", "activation", "normalisation"):
             return 0.0
         return math.log(after / (given * wanted**2))
+
+    def shares(self, layers: list[Layer]) -> dict[str, float]:
+        """What each of some layers adds to ln of the second moment, where that is more than
+        nothing; under INPUT what the network's inputs are wider than 1, for those that read them.
+
+        A first layer whose weights are as much narrower has made up for it.
+        """
+        found = {each.name: self.excess(each) for each in layers}
+        given = self.recording.input and self.recording.input.second_moment
+        reading = [each for each in layers if INPUT in each.reads]
+        if given and reading:
+            found[INPUT] = math.log(given) + min(0.0, *(found[each.name] for each in reading))
+        return {name: share for name, share in found.items() if share > 0.0}
+
+    def reasons(self, causes: list[str]) -> str:
+        """Sentences on causes that are not a layer's own weights: inputs, running statistics."""
+        text, own = "", self.recording.input
+        if INPUT in causes and own is not None and own.mean is not None and own.std is not None:
+            text += (
+                f" The network's inputs have a mean of {own.mean:.3g} and a standard deviation of "
+                f"{own.std:.3g}: subtract the one and divide by the other."
+            )
+        for name in self.in_order(causes):
+            size = self.misfit(self.layers[name])
+            if size > MISFIT:
+                text += (
+                    f" By its running statistics {name} gives numbers {size:.3g} times too large: "
+                    "they were not made on such examples."
+                )
+        return text
+
+    def misfit(self, layer: Layer) -> float:
+        """How many times too large is what running statistics make; 1 where there are none."""
+        size = layer.normalised and layer.normalised.second_moment
+        if layer.running_variance is None or not size:
+            return 1.0
+        gain = next((p for p in layer.parameters if p.role == "normalisation gain"), None)
+        wanted = 1.0 if gain is None else gain.data.second_moment
+        return math.sqrt(size / wanted) if wanted else 1.0
 
     def added(self, layer: Layer) -> Number:
         """ln of what the sum that reads a layer has, over what it had without it."""
@@ -251,8 +299,6 @@ class Case:
         while waiting:
             now = waiting.pop()
             found[now.name] = now
-            for name in now.reads:
-                before = self.layers.get(name)
-                if before is not None and before.normalisation is None and name not in found:
-                    waiting.append(before)
+            if now is layer or now.normalisation is None:
+                waiting += (self.layers[n] for n in now.reads if n in self.layers.keys() - found)
         return [self.layers[name] for name in self.in_order(list(found))]

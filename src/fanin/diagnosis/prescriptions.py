@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from fanin.diagnosis.case import Case
+from fanin.diagnosis.case import MISFIT, Case
 from fanin.diagnosis.checks.output import output_bias_dominates
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
 from fanin.diagnosis.recording import Layer
@@ -65,9 +65,11 @@ _ORDER: tuple[Action, ...] = ("scale", "shuffle", "draw", "zero")
 def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
     if layer.normalisation is not None:
-        return _normalised_gain(layer, check)
+        return _running_variance(case, layer, check) or _normalised_gain(layer, check)
     if layer.weight is None and layer.magnitude is None:
         return []
+    if layer.kind == "recurrent":
+        return _matrices(case, layer, check)
     if layer.kind == "embedding":
         size = layer.activation and layer.activation.second_moment
         if not size or layer.role == "output":
@@ -96,6 +98,32 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         by = f"{layer.factor:g} that follows"
         target = f"to {std:.4g} = {wanted:.4g}/√{layer.fan_in}, by the {by}"
     return _scaled(layer, wanted / layer.gain, target, reason, check)
+
+
+def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """The widest matrix of a recurrent layer brought to a gain of 1, and all that are too wide."""
+    made: list[Prescription] = []
+    for own in layer.parameters:
+        if len(own.shape) != 2 or not own.data.std:
+            continue
+        fan_in = own.shape[1]
+        gain = own.data.std * math.sqrt(fan_in)
+        wide = case.thresholds.gain_ratio_elsewhere.verdict(max(1.0, gain)) != "good"
+        if (own.name == layer.weight or wide) and abs(math.log(gain)) >= WORTH:
+            target = f"to a standard deviation of {fan_in**-0.5:.4g} = 1/√{fan_in}"
+            reason = f"a gain of 1 keeps second moments; it is {gain:.3g}"
+            made.append(scale_prescription(own.name, layer, 1 / gain, target, reason, (check,)))
+    return made
+
+
+def _running_variance(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """What a normalisation divides by, where that is far from what it is given."""
+    size, name = case.misfit(layer), layer.running_variance
+    if name is None or size <= MISFIT:
+        return []
+    reason = f"by it {layer.name} gives numbers {size:.3g} times too large; measure it anew"
+    target = "to that of what it is given"
+    return [scale_prescription(name, layer, size**2, target, reason, (check,))]
 
 
 def _normalised_gain(layer: Layer, check: str) -> list[Prescription]:

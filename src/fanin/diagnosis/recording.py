@@ -143,6 +143,8 @@ class Layer:
     """the activation after it"""
     normalisation: str | None = None
     """between the layer and its activation: "batch", "layer", …"""
+    running_variance: str | None = None
+    """the name of what a normalisation divides by, where that is not of this batch"""
     bias: str | None = None
     parameters: tuple[Parameter, ...] = ()
     """all that are its own, weight and bias, gain and bias of its normalisation"""

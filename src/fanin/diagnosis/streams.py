@@ -18,8 +18,8 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
     """Pairs of parameters whose numbers, in order, are the same but for location and scale.
 
     `prefixes` has the first entries (up to `PREFIX`) of each parameter to compare; leave out what
-    is tied or belongs to a normalisation. What repeats a few numbers was not drawn at random,
-    and is left out. Generators fill arrays of different shapes
+    is tied or belongs to a normalisation. What repeats a few numbers, or is a table of sines, was
+    not drawn at random, and is left out. Generators fill arrays of different shapes
     from the same stream in the same order, so the common prefix gives a key used twice away, also
     where one array was scaled, or drawn uniformly and the other normally.
     """
@@ -39,7 +39,7 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
         longer = _standardised(np.stack([usable[other][:length] for other in names[:index]]))
         correlations = longer @ _standardised(usable[name][None])[0]
         for other, correlation in zip(names, correlations.tolist(), strict=False):
-            if abs(correlation) >= CORRELATED:
+            if abs(correlation) >= CORRELATED and not _is_table(usable[name]):
                 first, second = sorted((other, name), key=places.__getitem__)
                 found.append(SharedStream(first, second, correlation, length))
     return tuple(sorted(found, key=lambda pair: (places[pair.first], places[pair.second])))
@@ -49,6 +49,14 @@ def _drawn(row: Float64[np.ndarray, " nodes"]) -> bool:
     """Whether numbers look drawn: not a few values over and over, nor one at many places."""
     _, counts = np.unique(row, return_counts=True)
     return bool(counts.size > row.size / 2 and counts.max() <= max(2, row.size / 10))
+
+
+def _is_table(row: Float64[np.ndarray, " nodes"]) -> bool:
+    """Whether numbers repeat themselves at some distance, as rows of sines do and no draws."""
+    centred = row - row.mean()
+    spectrum = np.abs(np.fft.rfft(centred, 2 * row.size)) ** 2
+    alike = np.fft.irfft(spectrum)[: row.size]
+    return bool(alike[1:].max() > max(0.5, 6 / row.size**0.5) * alike[0])
 
 
 def _standardised(rows: Float64[np.ndarray, "runs nodes"]) -> Float64[np.ndarray, "runs nodes"]:

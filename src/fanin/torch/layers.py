@@ -152,6 +152,8 @@ class Assembly:
     examples: int
     gradient_scale: float
     learning_rate: float | None
+    output_factor: float = 1.0
+    """the constant by which the module multiplies its output layer's"""
     layers: dict[str, Layer] = field(default_factory=dict)
     by_node: dict[int, Layer] = field(default_factory=dict)
     outputs: dict[int, Measured] = field(default_factory=dict)
@@ -170,6 +172,7 @@ class Assembly:
         described = self._described(chain, before)
         act = chain.one("activation")
         factor = act.factor if act else 1.0
+        after = self.output_factor if chain.role == "output" else 1.0
         source = before if first.kind in ("activation", "normalisation") else None
         if factor != 1.0 and act:
             source = act.given
@@ -213,7 +216,7 @@ class Assembly:
             layer = replace(layer, copies=layer.twins)
         if first.kind == "recurrent":
             layer = replace(layer, dead_units=_shut(layer, preactivation))
-        return _multiplied(self._with_weight(layer, chain), factor)
+        return _multiplied(self._with_weight(layer, chain), factor * after)
 
     def _described(self, chain: Chain, before: Measured | None) -> Layer:
         first, last = chain.first, chain.last
@@ -238,6 +241,7 @@ class Assembly:
             nonlinearity_before=self._nonlinearity_before(first),
             nonlinearity=act.activation.name if act and act.activation else None,
             normalisation=norm and norm.normalisation,
+            running_variance=norm and norm.running_variance,
             bias=own.get(first.bias) if first.bias else None,
             magnitude=own.get(weight.magnitude) if weight and weight.magnitude else None,
             calls=first.call,

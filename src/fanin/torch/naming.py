@@ -8,6 +8,8 @@ import jaxtyping
 import torch
 from torch import nn
 
+from fanin.torch.tensors import address
+
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
 # Checks fanin's annotations, and so wraps its functions, where that is asked for.
@@ -33,6 +35,8 @@ class Names:
         all_modules = list(module.named_modules(remove_duplicate=False))
         for name, each in all_modules:
             self.modules.setdefault(id(each), plain(name))
+        self.buffers = {address(each): plain(name) for name, each in module.named_buffers()}
+        """the names of buffers by their storage"""
         self.parameters: dict[str, nn.Parameter] = {}
         """each under its first name"""
         self.first: dict[int, str] = {}

@@ -80,6 +80,7 @@ class Node:
     parameters: tuple[str, ...] = ()
     """all that are its own, weight and bias among them"""
     normalisation: str | None = None
+    running_variance: str | None = None
     activation: Applied | None = None
     subpixels: bool = False
     """whether its units become the pixels of finer pictures"""

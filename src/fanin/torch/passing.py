@@ -17,6 +17,7 @@ from fanin.torch.capture import Capture, exactly
 from fanin.torch.losses import LossFunction, Lost
 from fanin.torch.naming import Names
 from fanin.torch.preserve import Keeper, Watch
+from fanin.torch.provenance import NOTHING, Source
 from fanin.torch.signals import Measured
 from fanin.torch.tensors import tensors
 
@@ -32,7 +33,8 @@ class Passed:
     capture: Capture
     lost: Lost
     gradients: dict[str, Tensor]
-    outputs: tuple[int, ...]
+    made: Source
+    """of which nodes what the module returns is made"""
     output: Measured
     """what the loss reads"""
 
@@ -81,7 +83,7 @@ def run(
             raise
         except Exception as error:
             raise PassError(f"the loss could not be computed: {error}") from error
-        outputs = capture.node_of(losses.main_output(result)).nodes if _has(result) else ()
+        made = capture.node_of(losses.main_output(result)) if _has(result) else NOTHING
         del result
         with exactly():
             read = lost.output if lost.output.ndim else lost.output.reshape(1, 1)
@@ -90,7 +92,7 @@ def run(
                 gradients = _backward(lost, names, keeper)
             except RuntimeError as error:
                 raise PassError(f"the backward pass failed: {error}") from error
-    return Passed(capture, lost, gradients, tuple(outputs), output)
+    return Passed(capture, lost, gradients, made, output)
 
 
 def forward(module: nn.Module, inputs: Inputs, capture: Capture) -> None:

@@ -75,9 +75,10 @@ def _assembled(
     floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
     first = floats[0] if floats else None
     own = None if first is None else capture.tables.measured(first, _input_axis(first))
-    layout = chains(capture.nodes, names, found.outputs)
+    layout = chains(capture.nodes, names, found.made.nodes)
     measured = _parameters(names, layout, found.gradients)
-    make = Assembly(names, measured, examples, float(lost.examples), learning_rate)
+    factor = found.made.factor
+    make = Assembly(names, measured, examples, float(lost.examples), learning_rate, factor)
     for chain in layout:
         make.add(chain)
     others = _others(names, layout, measured, learning_rate, capture.scales)

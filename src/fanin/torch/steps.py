@@ -121,6 +121,12 @@ class Step:
         node.output = self.capture.tables.measured(output, self.axis)
         node.size = output.numel()
         node.parameters = self._parameters(self.arguments[1:])
+        # Of this batch where it is one to be learnt from; then it is only kept up to date.
+        if not any(each is True for each in self.arguments[1:]):
+            buffers = self.capture.names.buffers
+            given = (buffers.get(address(each), "") for each in tensors(self.arguments[1:]))
+            kept = (name for name in given if name.endswith("running_var"))
+            node.running_variance = next(kept, None)
         return node
 
     def _parameters(self, values: Iterable[Any]) -> tuple[str, ...]:

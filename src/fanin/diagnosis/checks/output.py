@@ -35,7 +35,8 @@ def loss(case: Case) -> Check | None:
     limit = case.thresholds.loss
     excess = recorded.value - uniform
     verdict = limit.verdict(excess)
-    at_fault = () if verdict == "good" else case.in_order(_at_fault(case, recorded))
+    causes = [] if verdict == "good" else _at_fault(case, recorded)
+    at_fault = case.in_order(causes)
     text = f"The loss is {recorded.value:.4g}, where a uniform guess has {uniform:.4g}."
     small = _of_small_logits(recorded, uniform)
     if small is not None:
@@ -44,6 +45,7 @@ def loss(case: Case) -> Check | None:
         text += " The first steps will only unlearn the network's own opinions" + (
             f", which come from {case.listed(at_fault)}." if at_fault else "."
         )
+        text += case.reasons(causes)
     return Check(
         name="loss",
         verdict=verdict,
@@ -84,8 +86,10 @@ def _against_constant(case: Case, recorded: Loss, value: float, constant: float)
                 "Standardise them, or begin with the output's bias at their mean."
             )
         else:
-            at_fault = case.in_order(_at_fault(case, recorded))
+            causes = _at_fault(case, recorded)
+            at_fault = case.in_order(causes)
             text += " The first steps will only unlearn the network's own opinions."
+            text += case.reasons(causes)
     return Check(
         name="loss",
         verdict=verdict,
@@ -107,7 +111,7 @@ def logits(case: Case) -> Check | None:
     limit, offset = case.thresholds.logits, recorded.class_offset
     std = math.sqrt(recorded.output_variance)
     verdict = worst((limit.verdict(std), case.thresholds.class_offset.verdict(offset)))
-    at_fault = () if verdict == "good" else case.in_order(_at_fault(case, recorded))
+    causes = [] if verdict == "good" else _at_fault(case, recorded)
     sure = recorded.largest_probability
     text = f"The logits differ by {std:.3g} (standard deviation over the classes)"
     text += "" if sure is None else f"; the likeliest class gets {sure:.0%} on average."
@@ -115,6 +119,7 @@ def logits(case: Case) -> Check | None:
         text += " That is far too wide before anything has been learnt."
         if offset is not None and case.thresholds.class_offset.verdict(offset) != "good":
             text += f" One class is {offset:.3g} off the others' mean for all examples alike."
+        text += case.reasons(causes)
     return Check(
         name="logits",
         verdict=verdict,
@@ -122,7 +127,7 @@ def logits(case: Case) -> Check | None:
         expected=0.0,
         low=None,
         high=limit.high,
-        layers=at_fault,
+        layers=case.in_order(causes),
         text=text,
         source=_UNIFORM,
     )
@@ -137,14 +142,13 @@ def output_bias_dominates(layer: Layer, loss: Loss) -> bool:
 
 
 def _at_fault(case: Case, recorded: Loss) -> list[str]:
-    """The output layer, unless what it reads is itself too large."""
+    """The output layer, unless what it reads is itself too large; INPUT is one of the causes."""
     output = case.output
     if output is None:
         return []
     if output_bias_dominates(output, recorded):
         return [output.name]
-    shares = {each.name: case.excess(each) for each in case.upstream(output)}
-    shares = {name: share for name, share in shares.items() if share > 0.0}
+    shares = case.shares(case.upstream(output))
     # An output layer should have a gain far below 1: it is at fault as soon as it has 1.
     shares[output.name] = max(shares.get(output.name, 0.0), 0.0)
     reads = case.read(output)

@@ -2,7 +2,7 @@
 
 import math
 
-from fanin.diagnosis.case import Case
+from fanin.diagnosis.case import INPUT, Case
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
 
@@ -63,7 +63,8 @@ def _gives_frequencies(layer: Layer) -> bool:
 
 
 def input_scale(case: Case) -> Check | None:
-    """The scale of what embeddings give to layers that do not normalise it."""
+    """The scale of what embeddings, and the network's inputs, give to layers that do not normalise
+    it."""
     limit = case.thresholds.input_scale
     sizes = {
         layer.name: math.sqrt(layer.activation.second_moment)
@@ -75,9 +76,23 @@ def input_scale(case: Case) -> Check | None:
         and layer.activation.second_moment is not None
         and any(reader.normalisation is None for reader in case.readers(layer.name))
     }
+    reading = [each for each in case.readers(INPUT) if each.gain and not case.absorbed(each)]
+    if reading and case.recording.input is not None:
+        sizes[INPUT] = math.exp(case.shares(reading).get(INPUT, 0.0) / 2)
     if not sizes:
         return None
     largest = max(sizes, key=sizes.__getitem__)
+    if largest == INPUT:
+        text = (
+            "What the network is given keeps to a size of 1, or its first weights make up for it."
+        )
+        if limit.verdict(sizes[INPUT]) != "good":
+            text = (
+                f"What the network is given is {sizes[INPUT]:.3g} times too large for its weights."
+            )
+            text += case.reasons([INPUT])
+    else:
+        text = f"{largest} gives numbers of the size {sizes[largest]:.3g} (root mean square)."
     return Check(
         name="input scale",
         verdict=limit.verdict(sizes[largest]),
@@ -86,7 +101,7 @@ def input_scale(case: Case) -> Check | None:
         low=None,
         high=limit.high,
         layers=case.in_order([n for n, size in sizes.items() if limit.verdict(size) != "good"]),
-        text=f"{largest} gives numbers of the size {sizes[largest]:.3g} (root mean square).",
+        text=text,
         source="every gain takes an input of second moment 1: LeCun et al. 1998, section 4.3",
     )
 
@@ -100,6 +115,9 @@ def _ratio(case: Case, layer: Layer) -> float | None:
     ratio = case.gain_ratio(layer)
     if ratio is None or ratio >= 1.0:
         return ratio
+    given = case.recording.input and case.recording.input.second_moment
+    if layer.reads == (INPUT,) and given:
+        ratio *= max(1.0, math.sqrt(given))  # smaller by what the inputs are larger
     if layer.role == "residual":
         return 1.0  # small branches are a way to start residual networks, not a fault
     widening = math.sqrt((layer.fan_in or 1) / (layer.fan_out or 1))

@@ -24,13 +24,13 @@ def saturation(case: Case) -> Check | None:
     limit = case.thresholds.saturation
     bad = [name for name, share in shares.items() if limit.verdict(share) != "good"]
     worst_layer = max(shares, key=shares.__getitem__)
-    at_fault = {cause for name in bad for cause in causes_of_width(case, case.layers[name])}
+    causes = [cause for name in bad for cause in causes_of_width(case, case.layers[name])]
     text = f"At most {shares[worst_layer]:.1%} of a layer's outputs are saturated ({worst_layer})."
     if bad:
         text = (
             f"{shares[worst_layer]:.1%} of the outputs of {worst_layer} are saturated (entries of "
             f"example × unit, {_which_ends(case.layers[worst_layer])}) and pass next to no gradient"
-            f"{_others(case, bad, worst_layer)}."
+            f"{_others(case, bad, worst_layer)}.{case.reasons(causes)}"
         )
     return Check(
         name="saturation",
@@ -39,7 +39,7 @@ def saturation(case: Case) -> Check | None:
         expected=_predicted(case, worst_layer),
         low=None,
         high=limit.high,
-        layers=case.in_order(at_fault),
+        layers=case.in_order(causes),
         text=text,
         source="Glorot and Bengio 2010, section 3; |tanh| > 0.97, where the slope is below 0.06",
     )
@@ -130,8 +130,7 @@ def causes_of_width(case: Case, layer: Layer) -> list[str]:
         (place for place, each in enumerate(before[:-1]) if _bounded(each)),
         default=-1,
     )
-    shares = {each.name: case.excess(each) for each in before[cut + 1 :]}
-    return blame({name: share for name, share in shares.items() if share > 0.0} or {layer.name: 1})
+    return blame(case.shares(before[cut + 1 :]) or {layer.name: 1})
 
 
 def dead_by_bias(layer: Layer) -> tuple[int, ...]:
