@@ -48,7 +48,12 @@ def main() -> int:
     if strange := sorted(set(given.names) - set(SECTIONS)):
         parser.error(f"no section has the name {', '.join(strange)}; {', '.join(SECTIONS)} have")
     names = given.names or list(SECTIONS)
-    cores = _cores(given.cores)
+    try:
+        cores = _cores(given.cores)
+    except ValueError:
+        parser.error(f"--cores {given.cores}: give numbers of cores that this process may use, 0,1")
+    if not given.quick and not given.page.is_file():
+        parser.error(f"--page {given.page}: there is no such page; name a copy of {PAGE.name}")
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) if given.quick else given.page.parent / "pictures"
         setting = Setting(cores, given.quick, pictures, given.rounds)
@@ -68,9 +73,12 @@ def main() -> int:
 
 
 def _cores(text: str | None) -> tuple[int, ...]:
-    if text is not None:
-        return tuple(int(part) for part in text.split(","))
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 1]
+    if text is not None:
+        asked = tuple(int(part) for part in text.split(","))
+        if not set(asked) <= set(allowed):
+            raise ValueError
+        return asked
     return tuple(allowed[-2:])
 
 

@@ -8,6 +8,7 @@ connections, whose other ends are held by one more process. With --write the tab
 docs/cluster.md.
 """
 
+import argparse
 import json
 import os
 import socket
@@ -153,8 +154,12 @@ def be_hosts(count: int, port: int) -> None:
 
 
 def main() -> None:
-    if "--hosts" in sys.argv:
-        be_hosts(*map(int, sys.argv[-2:]))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/cluster.md")
+    parser.add_argument("--hosts", nargs=2, type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.hosts:
+        be_hosts(*given.hosts)
         return
     machine = this_machine()
     lines = [
@@ -184,7 +189,7 @@ def main() -> None:
     lines += ["", *computed(alone / 1e6, gathers)]
     lines += ["", f"Made on: {machine.cpu}, {machine.cores} cores."]
     print("\n".join(lines))
-    if "--write" in sys.argv:
+    if given.write:
         write_between("measured", "\n".join(lines))
 
 

@@ -249,6 +249,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("commands", nargs="*", default=list(COMMANDS))
     asked = options.parse_args()
+    if strange := set(asked.commands) - set(COMMANDS):
+        options.error(f"{', '.join(strange)}: there are {', '.join(COMMANDS)}")
     with tempfile.TemporaryDirectory() as name:
         template = Path(name, "template")
         template.mkdir()

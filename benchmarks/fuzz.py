@@ -404,6 +404,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the inputs of the long run")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    if strange := set(asked.names) - set(SHARES):
+        parser.error(f"{', '.join(strange)}: there are {', '.join(SHARES)}")
     with tempfile.TemporaryDirectory() as folder:
         drawn = properties(Path(folder))
         for name in asked.names:

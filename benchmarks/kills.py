@@ -196,6 +196,8 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=50)
     options.add_argument("--seed", type=int, default=0)
     asked = options.parse_args()
+    if strange := set(asked.commands) - set(COMMANDS):
+        options.error(f"{', '.join(strange)}: there are {', '.join(COMMANDS)}")
     for command in asked.commands:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:

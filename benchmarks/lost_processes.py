@@ -9,6 +9,7 @@ Each frozen process takes some 20 seconds to be found out: six minutes in all, o
 With --write the table goes into docs/cluster.md.
 """
 
+import argparse
 import random
 import signal
 import socket
@@ -167,6 +168,11 @@ def _row(
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.lost_processes", description=__doc__
+    )
+    parser.add_argument("--write", action="store_true", help="put the table into docs/cluster.md")
+    given = parser.parse_args()
     lines = [
         "| work | processes | lost | by | others ended after | their exit codes | then |",
         "|---|---|---|---|---|---|---|",
@@ -180,7 +186,7 @@ def main() -> None:
                 lines.append(_row(work, count, victim, how, folder / name, wanted))
                 print(lines[-1], file=sys.stderr, flush=True)
     print("\n".join(lines))
-    if "--write" in sys.argv:
+    if given.write:
         write_between("lost", "\n".join(lines))
 
 

@@ -41,7 +41,7 @@ JOBS: dict[str, list[tuple[list[str], dict[str, str | None]]]] = {
     "train": [(["words.txt"], _NETWORK | {"--steps": "3", "--quiet": None, "--out": "m"})],
     "sample": [(["model"], {"--count": "3"})],
     "find-lr": [(["words.txt"], _NETWORK | {"--steps": "60"})],
-    "diagnose": [(["words.txt"], _NETWORK | {"--batch": "32"})],
+    "diagnose": [(["words.txt"], _NETWORK | {"--batch": "32", "--fix": None})],
     "diff": [(["report.json", "report.json"], {})],
     "gain": [(["tanh"], {})],
     "starts": [([], {})],
@@ -72,6 +72,8 @@ JOBS: dict[str, list[tuple[list[str], dict[str, str | None]]]] = {
     "lab": [([], {"--no-browser": None})],
 }
 SECONDS = 2.0
+ENDED = -1
+"""The exit code of a command that took its process with it."""
 MEMORY = 12 * 2**30
 _FLAGS = (bool, type(None))
 
@@ -217,10 +219,10 @@ def outcomes(lines: Iterable[list[str]]) -> Iterator[tuple[int, str]]:
         process = process or ProcessPoolExecutor(1, get_context("spawn"), _begin)
         try:
             found = process.submit(outcome, line).result()
-        except BrokenProcessPool:  # the lab ends its process at Ctrl-C
-            found = (130, "")
+        except BrokenProcessPool:  # the lab ends its process at Ctrl-C, and nothing else may
+            found = (130, "") if line[0] == "lab" else (ENDED, "")
         yield found
-        if found[0] == 130:
+        if found[0] in (130, ENDED):
             process.shutdown()
             process = None
     if process is not None:
@@ -231,6 +233,8 @@ def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commands", nargs="*", default=commands())
     asked = parser.parse_args()
+    if strange := set(asked.commands) - set(commands()):
+        parser.error(f"{', '.join(strange)}: there are {', '.join(commands())}")
     with tempfile.TemporaryDirectory() as name, in_folder(Path(name)):
         prepare(Path(name))
         write_report(Path(name))

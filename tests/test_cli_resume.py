@@ -56,6 +56,14 @@ def test_a_suggested_rate_is_that_of_the_finder(words, capsys):
     assert f"learning rate of {trained['options']['lr']:g}" in output.err
 
 
+def test_where_no_rate_helped_none_is_suggested(words, capsys):
+    wild = ["find-lr", words, *SMALL[:-1], "--steps", "20", "--start", "normal:gain=1e10"]
+    assert main(wild) == 0
+    assert capsys.readouterr().out.startswith("no rate lowered the loss, so that none is suggested")
+    assert main([*wild, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["suggestion"] is None
+
+
 def test_rates_that_are_none(words, capsys):
     assert main(["train", words, "--lr", "fast"]) == 2
     assert "'fast' is no learning rate" in capsys.readouterr().err

@@ -259,6 +259,20 @@ def test_results_for_a_full_disk():
     assert done.stderr == "fanin: the results cannot be written: No space left on device\n"
 
 
+def test_messages_for_a_full_disk_are_lost_and_the_work_is_not(folder):
+    if not os.path.exists("/dev/full"):  # noqa: PTH110
+        pytest.skip("there is no /dev/full here")
+
+    def code(*arguments):
+        with open("/dev/full", "wb") as full:  # noqa: PTH123
+            command = [sys.executable, "-m", "fanin", *arguments]
+            return subprocess.run(command, stdout=subprocess.PIPE, stderr=full).returncode
+
+    assert code(*TRAIN[:-1], "--out", "whole") == 0
+    load_model("whole")
+    assert code("train", "--nope") == MENDABLE
+
+
 def test_two_writers_of_one_name_leave_one_whole_file(model, tmp_path):
     """And no reader ever sees anything else."""
     path = tmp_path / "m"

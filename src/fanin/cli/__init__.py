@@ -115,6 +115,7 @@ _OTHER_NUMBERS = (
 )
 """Settings under which a seed would give other numbers, or what is no fault would be one."""
 
+_STANDARD_ERROR = 2
 _SYNONYMS = {
     "--learning-rate": "--lr",
     "--rate": "--lr",
@@ -224,10 +225,23 @@ def _prepare_environment() -> None:
         os.environ.pop(name, None)
 
 
+class _Lossy(io.FileIO):
+    """What cannot be written is lost: a log on a full disk is no reason to lose the work."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
 def _prepare_streams() -> None:
     # Python has no stream where the shell closed it.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if type(sys.stderr) is io.TextIOWrapper and sys.stderr.fileno() == _STANDARD_ERROR:
+        lossy = io.BufferedWriter(_Lossy(_STANDARD_ERROR, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(lossy, sys.stderr.encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         # A symbol that the terminal's encoding lacks is no reason to lose a result.
         if isinstance(stream, io.TextIOWrapper):

@@ -134,7 +134,8 @@ def find_lr(
         from fanin.pictures.rates import rate_figure
 
         write_figure(rate_figure(search, title=f"start {run.start}"), plot, salt="rates")
-    if search.at_edge:
+    helped = search.smoothed.min() < search.first_loss
+    if search.at_edge and helped:
         print(
             "fanin: the highest rate tried was the best; a higher --highest may do better",
             file=sys.stderr,
@@ -142,7 +143,7 @@ def find_lr(
     if json:
         fields = {
             "start": run.start,
-            "suggestion": search.suggestion,
+            "suggestion": search.suggestion if helped else None,
             "best_rate": search.best_rate,
             "first_loss": search.first_loss,
             "best_loss": float(search.smoothed.min()),
@@ -154,7 +155,10 @@ def find_lr(
         }
         print_json(SCHEMA, fields)
         return 0
-    print(f"suggested learning rate: {search.suggestion:g}")
+    if helped:
+        print(f"suggested learning rate: {search.suggestion:g}")
+    else:
+        print("no rate lowered the loss, so that none is suggested; fanin diagnose may tell why")
     print(
         f"loss {search.first_loss:.4f} before the sweep, {search.smoothed.min():.4f} at its best, "
         f"at a rate of {search.best_rate:.3g}; the sweep ended at {search.rates[-1]:.3g}"
