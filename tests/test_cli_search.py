@@ -118,6 +118,7 @@ def test_what_cannot_be_searched_is_told_before_anything_is_trained(folder, caps
     over = told("--scheme", "w.json", start="w.json:output=0.2")
     assert "--scheme w.json would be written over what is read, w.json:output=0.2" in over
     assert "candidates must be from 2 to" in told(candidates=1)
+    assert "leaves rates fixed" in told("--fixed-lr")
     assert "--seeds 1" in told(seeds=1)
     assert "give numbers" in told(rates="a")
     assert "margin is 0.0" in told("--margin", 0)

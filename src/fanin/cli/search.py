@@ -96,7 +96,7 @@ def search(
         str | None,
         Parameter(group=_CHECK, metavar="LR,LR…", show_default="0.2 to 5 times the learning rate"),
     ] = None,
-    tuning_seeds: Annotated[int, WHOLE, Parameter(group=_CHECK)] = 2,
+    tuning_seeds: Annotated[int | None, WHOLE, Parameter(group=_CHECK, show_default="2")] = None,
     margin: Annotated[float, Parameter(group=_CHECK)] = 0.01,
     level: Annotated[float, Parameter(group=_CHECK)] = 0.95,
     scheme: Annotated[str, Parameter(group=_OUTPUT, metavar="FILE")] = "found.json",
@@ -178,6 +178,8 @@ def search(
     quiet
         No progress on standard error.
     """
+    if fixed_lr and tuning_seeds is not None:
+        raise OptionError("--tuning-seeds are for tuning, and --fixed-lr leaves rates fixed")
     check_outputs([("--scheme", scheme), ("--plot", plot)], read=[words, *start], folder=out)
     from fanin.race.devices import use_all_cores
 
@@ -207,9 +209,9 @@ def search(
         _seeds(first_seed, seeds),
         fixed_lr,
         _rates(rates),
-        tuning_seeds,
-        within,
-        seed,
+        within=within,
+        seed=seed,
+        **given(tuning_seeds=tuning_seeds),
     )
     _check_verdict(margin, level)
     results, interrupted = _watch(plan, out, quiet=quiet)
