@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -756,3 +758,71 @@ def test_a_constant_after_the_output_layer_counts():
     assert asked.parameter == "head.weight"
     assert asked.change.endswith("= 0.1/√64, by the 30 that follows")
     assert diagnose(report.fixed(module), X, Y).verdict == "good"
+
+
+class Pooled(nn.Module):
+    """Attention with weights of two axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.keys, self.score, self.head = nn.Linear(16, 32), nn.Linear(32, 1), nn.Linear(32, 5)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def forward(self, x):
+        keys = torch.tanh(self.keys(x))
+        weights = self.score(keys).squeeze(-1).softmax(-1)
+        return self.head(torch.bmm(weights[:, None], keys).squeeze(1))
+
+
+def test_attention_that_pools_is_seen():
+    torch.manual_seed(0)
+    report = diagnose(Pooled(), drawn(64, 10, 16), Y[:64])
+    assert report.verdict == "good"
+    assert any(layer.kind == "attention" for layer in report.recording.layers)
+
+
+def test_the_first_diagnosis_of_a_process_says_what_the_second_does():
+    program = """
+import torch
+from torch import nn
+from fanin.torch import diagnose
+torch.manual_seed(0)
+module = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.Mish(), nn.Linear(64, 5))
+nn.init.constant_(module[1].bias, -60.0)
+for _ in range(2):
+    print(diagnose(module, torch.randn(64, 16), torch.arange(64) % 5).check("dead units").verdict)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["bad", "bad"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("clamped", "name"),
+    [
+        (lambda x: x.clamp(min=0), "relu"),
+        (lambda x: torch.clip(x, 0, 6), "relu6"),
+        (lambda x: x.clamp(max=2.0), "clamp(max=2)"),
+        (lambda x: x.clamp(min=-1), "clamp(min=-1)"),
+        (F.hardtanh, "hardtanh(-1, 1)"),
+        (lambda x: x.clamp(-2, 1), "hardtanh(-2, 1)"),
+    ],
+)
+def test_a_clamp_is_what_its_ends_make_it(clamped, name):
+    class Clamped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.head = nn.Linear(16, 64), nn.Linear(64, 5)
+
+        def forward(self, x):
+            return self.head(clamped(self.hidden(x)))
+
+    torch.manual_seed(0)
+    assert diagnose(Clamped(), X, Y).recording.layer("hidden").nonlinearity == name
+
+
+def test_inputs_that_are_not_finite_are_named():
+    x = X.clone()
+    x[3, 2] = math.nan
+    report = diagnose(mlp(), x, Y)
+    assert "the network's input has 1 of 8,192 values that are not finite" in report.checks[0].text
+    assert report.checks[0].layers == ()

@@ -144,7 +144,10 @@ def _offset(means: Any) -> Number:
 
 
 def first_not_finite(
-    layers: tuple[Layer, ...], loss: Loss | None, statistics: dict[str, Any]
+    layers: tuple[Layer, ...],
+    loss: Loss | None,
+    statistics: dict[str, Any],
+    inputs: Moments | None = None,
 ) -> NotFinite | None:
     """Where values that are not finite begin: in what was put in, going forward, going back."""
     for each in layers:
@@ -154,6 +157,8 @@ def first_not_finite(
     for name, array in statistics.items():
         if not np.isfinite(np.asarray(array)).all():
             return NotFinite(name, "statistic", f"the statistic {name} is not finite")
+    if inputs is not None and not inputs.finite:
+        return NotFinite("input", "input", _not_finite("the network's input", inputs))
     for each in layers:
         for what, moments in (
             ("pre-activation", each.preactivation),

@@ -118,9 +118,11 @@ def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
 
 def _running_variance(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """What a normalisation divides by, where that is far from what it is given."""
-    size, name = case.misfit(layer), layer.running_variance
-    if name is None or size <= MISFIT:
+    size, name, made = case.misfit(layer), layer.running_variance, layer.normalised
+    if name is None or size <= MISFIT or made is None:
         return []
+    if (made.mean or 0.0) ** 2 > 0.5 * (made.second_moment or 0.0):
+        return []  # it is the running mean that is off, which no factor mends
     reason = f"by it {layer.name} gives numbers {size:.3g} times too large; measure it anew"
     target = "to that of what it is given"
     return [scale_prescription(name, layer, size**2, target, reason, (check,))]
@@ -312,7 +314,8 @@ def _finite(case: Case, check: Check) -> list[Prescription]:
     first = case.recording.not_finite
     if first is not None and first.what == "statistic":
         layer = case.layers[check.layers[0]]
-        change = "measured anew on the examples"
+        anew = "set to what it begins with; measure it anew"
+        change = anew if case.recording.framework == "pytorch" else "measured anew on the examples"
         made.append(_prescription(first.place, layer, "draw", check.name, change, first.text))
     return made
 

@@ -280,4 +280,5 @@ def _gradient(
 ) -> None:
     gradient = gradients[place]
     if gradient is not None and not gradient.is_sparse:
-        node.gradient = tables.measured(gradient, node.axis)
+        # Weights of attention may have an axis less than what they mix.
+        node.gradient = tables.measured(gradient, min(node.axis, gradient.ndim - 1))

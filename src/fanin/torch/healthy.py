@@ -6,6 +6,7 @@ from typing import Any, Literal
 from torch import nn
 
 from fanin.diagnosis.report import VERDICTS, Report
+from fanin.errors import OptionError
 from fanin.torch.diagnosing import diagnose
 from fanin.torch.losses import LossFunction
 from fanin.torch.passing import Inputs
@@ -31,6 +32,8 @@ def assert_healthy(
     report is returned.
     """
     __tracebackhide__ = True
+    if fail_on not in VERDICTS[1:]:
+        raise OptionError(f"fail_on is {fail_on!r}; bad or suspect would do")
     report = diagnose(module, inputs, targets, loss, **settings)
     if VERDICTS.index(report.verdict) >= VERDICTS.index(fail_on):
         raise AssertionError(head(report))

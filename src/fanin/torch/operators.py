@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -174,13 +175,29 @@ def _leaky(arguments: tuple[Any, ...], named: dict[str, Any]) -> Applied:
     return Applied(f"leaky-relu({slope:g})", lambda x: F.leaky_relu(x, slope))
 
 
+def _hardtanh(arguments: tuple[Any, ...], named: dict[str, Any]) -> Applied | None:
+    low = _setting(arguments, named, 1, "min_val", -1.0)
+    return _between(low, _setting(arguments, named, 2, "max_val", 1.0))
+
+
 def _clamped(arguments: tuple[Any, ...], named: dict[str, Any]) -> Applied | None:
-    low = _setting(arguments, named, 1, "min_val", named.get("min", -1.0))
-    high = _setting(arguments, named, 2, "max_val", named.get("max", 1.0))
-    if not isinstance(low, int | float) or not isinstance(high, int | float) or low >= high:
+    low = _setting(arguments, named, 1, "min", None)
+    return _between(low, _setting(arguments, named, 2, "max", None))
+
+
+def _between(low: Any, high: Any) -> Applied | None:
+    ends = [each for each in (low, high) if each is not None]
+    if not ends or not all(isinstance(each, int | float) for each in ends):
         return None
-    name = f"hardtanh({low:g}, {high:g})"
-    return Applied("relu6" if (low, high) == (0, 6) else name, lambda x: x.clamp(low, high))
+    if high is None:
+        name = "relu" if low == 0 else f"clamp(min={low:g})"
+    elif low is None:
+        name = f"clamp(max={high:g})"
+    elif low >= high:
+        return None
+    else:
+        name = "relu6" if (low, high) == (0, 6) else f"hardtanh({low:g}, {high:g})"
+    return Applied(name, lambda x: x.clamp(low, high))
 
 
 def _from_below(arguments: tuple[Any, ...], named: dict[str, Any]) -> Applied | None:
@@ -213,7 +230,7 @@ _ACTIVATIONS: dict[str, Callable[..., Applied | None]] = {
     "elu": _elu,
     "leaky_relu": _leaky,
     "rrelu_with_noise": _plain("rrelu", lambda x: F.leaky_relu(x, 11 / 48)),
-    "hardtanh": _clamped,
+    "hardtanh": _hardtanh,
     "clamp": _clamped,
     "clamp_min": _from_below,
     "_prelu_kernel": _prelu,
@@ -296,9 +313,13 @@ def _by_torch(activation: Applied) -> Nonlinearity:
             return activation.function(torch.from_numpy(np.array(x))).numpy()
 
     def slopes(x: Any) -> Any:
-        with torch.enable_grad():
-            points = torch.from_numpy(np.array(x)).requires_grad_()
-            (given,) = torch.autograd.grad(activation.function(points).sum(), points)
+        points = torch.from_numpy(np.array(x)).requires_grad_()
+        (given,) = torch.autograd.grad(activation.function(points).sum(), points)
         return given.numpy()
 
-    return Nonlinearity(activation.name, values, slopes)
+    def apart(x: Any) -> Any:
+        # Where an operation is looked at as it runs there are no gradients; in a thread there are.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(slopes, x).result()
+
+    return Nonlinearity(activation.name, values, apart)

@@ -90,7 +90,9 @@ def run(
             output = capture.tables.measured(read, read.ndim - 1)
             try:
                 gradients = _backward(lost, names, keeper)
-            except RuntimeError as error:
+            except FaninError:
+                raise
+            except Exception as error:
                 raise PassError(f"the backward pass failed: {error}") from error
     return Passed(capture, lost, gradients, made, output)
 
