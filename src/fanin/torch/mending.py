@@ -31,11 +31,12 @@ def apply(
     buffers = {plain(name): each for name, each in module.named_buffers()}
     with torch.no_grad():
         for each in prescriptions:
-            if each.parameter in buffers and each.action == "scale":
-                _change(buffers[each.parameter], each, 0)
-                continue
             if each.parameter in buffers:
-                buffers[each.parameter].fill_(_statistic(each.parameter))
+                buffer = buffers[each.parameter]
+                if each.action == "scale":
+                    _change(buffer, each, 0)
+                else:
+                    buffer.fill_(_statistic(each.parameter))
                 continue
             if each.parameter not in held:
                 raise ReportError(
@@ -95,8 +96,8 @@ def code(prescription: Prescription, axes: Mapping[str, int]) -> str:
     head = "import torch\nwith torch.no_grad():\n"
     if name.rpartition(".")[2] in _STATISTICS:
         this = f'module.get_buffer("{name}")'
-    if name.rpartition(".")[2] in _STATISTICS and prescription.action != "scale":
-        return f'{head}    module.get_buffer("{name}").fill_({_statistic(name)})'
+        if prescription.action != "scale":
+            return f"{head}    {this}.fill_({_statistic(name)})"
     if prescription.action == "scale":
         return f"{head}    {this}.mul_({prescription.number!r})"
     if prescription.action == "zero":
