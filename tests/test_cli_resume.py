@@ -64,6 +64,13 @@ def test_where_no_rate_helped_none_is_suggested(words, capsys):
     assert json.loads(capsys.readouterr().out)["suggestion"] is None
 
 
+def test_words_are_not_drawn_over(words, capsys):
+    kept = Path(words).rename("words.svg").read_bytes()
+    assert main(["find-lr", "words.svg", "--plot", "words.svg"]) == 2
+    assert "--plot words.svg would be written over what is read" in capsys.readouterr().err
+    assert Path("words.svg").read_bytes() == kept
+
+
 def test_rates_that_are_none(words, capsys):
     assert main(["train", words, "--lr", "fast"]) == 2
     assert "'fast' is no learning rate" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import WHOLE, print_json
 from fanin.cli.train import (
     NormalisationKind,
@@ -96,10 +97,7 @@ def find_lr(
     json
         One JSON object on standard output, and nothing else there.
     """
-    if plot is not None:
-        from fanin.pictures.figures import check_figure_path
-
-        check_figure_path(plot)
+    check_outputs([("--plot", plot)], read=[words, start])
     from fanin.corpus import read_words
     from fanin.trainer import prepare
     from fanin.training import TrainingOptions, find_learning_rate

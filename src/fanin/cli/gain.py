@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from fanin.cli.files import check_outputs
 from fanin.cli.output import WHOLE, print_json, printable
 from fanin.cli.train import activation_names
 
@@ -40,10 +41,7 @@ def gain(
     json
         One JSON object on standard output, and nothing else there.
     """
-    if plot is not None:
-        from fanin.pictures.figures import check_figure_path
-
-        check_figure_path(plot)
+    check_outputs([("--plot", plot)])
     from fanin.networks.activations import nonlinearity_of
     from fanin.theory.summary import summarise
 

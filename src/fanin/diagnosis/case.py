@@ -231,7 +231,7 @@ class Case:
         size = layer.normalised and layer.normalised.second_moment
         if layer.running_variance is None or not size:
             return 1.0
-        gain = next((p for p in layer.parameters if p.role == "normalisation gain"), None)
+        gain = layer.own("normalisation gain")
         wanted = 1.0 if gain is None else gain.data.second_moment
         return math.sqrt(size / wanted) if wanted else 1.0
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from fanin.diagnosis.assembly import gain_of
 from fanin.diagnosis.case import MISFIT, Case
 from fanin.diagnosis.checks.output import output_bias_dominates
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
@@ -107,7 +108,7 @@ def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
         if len(own.shape) != 2 or not own.data.std:
             continue
         fan_in = own.shape[1]
-        gain = own.data.std * math.sqrt(fan_in)
+        gain = gain_of(own.data, fan_in) or 0.0
         wide = case.thresholds.gain_ratio_elsewhere.verdict(max(1.0, gain)) != "good"
         if (own.name == layer.weight or wide) and abs(math.log(gain)) >= WORTH:
             target = f"to a standard deviation of {fan_in**-0.5:.4g} = 1/√{fan_in}"
@@ -130,7 +131,7 @@ def _running_variance(case: Case, layer: Layer, check: str) -> list[Prescription
 
 def _normalised_gain(layer: Layer, check: str) -> list[Prescription]:
     """After a normalisation its gains make the scale, and no weight before it."""
-    gain = next((own for own in layer.parameters if own.role == "normalisation gain"), None)
+    gain = layer.own("normalisation gain")
     power = gain and gain.data.second_moment
     if gain is None or not power or power <= (1.0 + WORTH) ** 2:
         return []

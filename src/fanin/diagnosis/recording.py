@@ -183,6 +183,10 @@ class Layer:
     """of attention weights over that of equal ones, the mean over queries: 0 where each looks at
     one key alone"""
 
+    def own(self, role: str) -> Parameter | None:
+        """Its first parameter of that role."""
+        return next((each for each in self.parameters if each.role == role), None)
+
 
 @dataclass(frozen=True)
 class SharedStream:
