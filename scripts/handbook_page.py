@@ -2,7 +2,7 @@
 
 Every check has a network with its fault in it, planted as `benchmarks/planted_faults.py` plants it.
 What the page quotes is what the check said of that network, and what it said once it was mended.
-PyTorch is needed, for the two checks that fanin's own networks have no use for.
+PyTorch is needed, for the three checks that fanin's own networks have no use for.
 """
 
 from collections.abc import Callable
@@ -125,6 +125,19 @@ class Growing(torch.nn.Module):
         return self.head(x)
 
 
+class Normalised(torch.nn.Module):
+    """One layer with a batch normalisation that uses its running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.norm = torch.nn.Embedding(27, 64), torch.nn.BatchNorm1d(64)
+        self.hidden, self.head = torch.nn.Linear(64, 64), torch.nn.Linear(64, 27)
+
+    def forward(self, symbols: torch.Tensor) -> torch.Tensor:
+        x = self.hidden(self.embedding(symbols)).transpose(1, 2)
+        return self.head(torch.tanh(self.norm(x)).transpose(1, 2))
+
+
 def sharp() -> Example:
     torch.manual_seed(0)
     module = Sharp()
@@ -141,6 +154,14 @@ def growing() -> Example:
         for branch in module.branches:
             branch.weight.normal_(0, (2 / 64) ** 0.5)
     return of_module("sixteen residual branches at relu's √2 and no normalisation", module)
+
+
+def off() -> Example:
+    torch.manual_seed(0)
+    module = Normalised().eval()
+    with torch.no_grad():
+        module.norm.running_var.fill_(1e4)
+    return of_module("a running variance of 10,000", module)
 
 
 def of_module(words: str, module: torch.nn.Module) -> Example:
@@ -329,6 +350,19 @@ ENTRIES = (
         planted("embedding × 50", scale(50.0), "embedding"),
         gauge,
         "The root mean square of what the embedding hands on, before and after.",
+    ),
+    Entry(
+        "running statistics",
+        "What a normalisation in evaluation mode, or a frozen one, takes for the mean and variance "
+        "of its input is not what these are. Measured in deviations for the mean, and as a ratio, "
+        "either way, for the deviation.",
+        "statistics that were made on other data or other inputs (pictures from 0 to 255, say, "
+        "where those of training were standardised), that were never made, or loaded into another "
+        "layer.",
+        "measure them anew on the examples, or give the network what it was trained on.",
+        off,
+        gauge,
+        "How far they are off, before and after.",
     ),
     Entry(
         "attention",

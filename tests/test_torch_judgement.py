@@ -208,7 +208,7 @@ def test_what_is_no_fault_is_none(make):
 def zero_hidden_layer():
     module = mlp()
     zero(module[2].weight)
-    return diagnose(module, X, Y), {"gain": ("2",), "gradients": ("2",)}
+    return diagnose(module, X, Y), {"examples": ("2",), "gradients": ("2",)}
 
 
 def all_zero():
@@ -681,29 +681,89 @@ def test_inputs_that_are_too_large_are_named_and_no_layer(act):
     assert diagnose(module, X * 200, Y).verdict == "good"
 
 
-def test_running_statistics_of_other_data_are_named_and_put_right():
+def normalised(act=nn.ReLU):
+    """Three convolutions, their running statistics those of PICTURES."""
     torch.manual_seed(0)
-    convolutions = [nn.Conv2d(c, 16, 3, padding=1, bias=False) for c in (3, 16)]
-    module = nn.Sequential(
-        convolutions[0], nn.BatchNorm2d(16), nn.ReLU(),
-        convolutions[1], nn.BatchNorm2d(16), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
-    )  # fmt: skip
+    layers, channels = [], 3
+    for _ in range(3):
+        layers += [nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), act()]
+        channels = 16
+    module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
     started(module, module[-1])
-    module[4].running_var.fill_(1e-6)
-    # While it trains they are not used.
+    for each in module.modules():
+        if isinstance(each, nn.BatchNorm2d):
+            each.momentum = 1.0
+    with torch.no_grad():
+        module(PICTURES)
+    return module.eval()
+
+
+OTHER_DATA = {
+    "a variance that is too small": lambda norm: norm.running_var.fill_(1e-6),
+    "a variance that is too large": lambda norm: norm.running_var.mul_(1e4),
+    "a mean that is too low": lambda norm: norm.running_mean.sub_(30.0),
+    "a mean that is too high": lambda norm: norm.running_mean.add_(30.0),
+    "means of anything": lambda norm: norm.running_mean.copy_(drawn(16) * 10),
+    "neither is a number": lambda norm: (
+        norm.running_mean.fill_(torch.nan),
+        norm.running_var.fill_(torch.nan),
+    ),
+}
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("spoil", OTHER_DATA.values(), ids=OTHER_DATA)
+def test_running_statistics_of_other_data_are_named_and_measured_anew(spoil, act):
+    module = normalised(act)
     assert diagnose(module, PICTURES, LABELS).verdict == "good"
-    module.eval()
+    spoil(module[4])
     report = diagnose(module, PICTURES, LABELS)
-    assert report.verdict == "bad"
-    assert report.check("loss").layers == ("3",)
-    assert "By its running statistics 3 gives numbers" in report.check("loss").text
-    (asked,) = report.prescriptions
-    assert (asked.parameter, asked.action) == ("4.running_var", "scale")
+    assert report.verdict != "good"
+    assert {name for each in report.checks for name in each.layers} == {"3"}
+    asked = [(each.parameter, each.action) for each in report.prescriptions]
+    assert asked == [("4.running_mean", "draw"), ("4.running_var", "draw")]
     by_code = copy.deepcopy(module)
-    exec(asked.code, {"module": by_code})
-    for fixed in (report.fixed(module), by_code):
-        assert diagnose(fixed, PICTURES, LABELS).verdict == "good"
+    for each in report.prescriptions:
+        exec(each.code, {"module": by_code, "inputs": PICTURES})
+    fixed = report.fixed(module)
+    for own in ("running_mean", "running_var"):
+        assert torch.equal(getattr(fixed[4], own), getattr(by_code[4], own))
+    assert report.after.verdict == "good"
+    assert report.after.check("running statistics").value < 1.5
+    # While it trains they are not used, if they are numbers.
+    if torch.isfinite(module[4].running_mean).all():
+        assert diagnose(module.train(), PICTURES, LABELS).check("finite").verdict == "good"
+
+
+def test_inputs_that_running_statistics_do_not_fit_are_told_of():
+    module = normalised()
+    report = diagnose(module, PICTURES * 60 + 128, LABELS)
+    check = report.check("running statistics")
+    assert check.layers == ("0",)
+    assert "The network's inputs have a mean of 12" in check.text
+
+
+def test_statistics_that_a_module_uses_in_its_own_way_begin_anew():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.head = nn.Linear(16, 64), nn.Linear(64, 5)
+            self.register_buffer("running_mean", torch.zeros(64))
+            self.register_buffer("running_var", torch.full((64,), 1e-8))
+
+        def forward(self, x):
+            x = F.batch_norm(self.up(x), self.running_mean, self.running_var)
+            return self.head(torch.tanh(x))
+
+    torch.manual_seed(0)
+    module = Own()
+    report = diagnose(module, X, Y)
+    assert report.check("running statistics").layers == ("up",)
+    by_code = copy.deepcopy(module)
+    for each in report.prescriptions:
+        exec(each.code, {"module": by_code, "inputs": X})
+    assert torch.equal(by_code.running_var, torch.ones(64))
+    assert torch.equal(report.fixed(module).running_var, by_code.running_var)
 
 
 def test_both_matrices_of_a_recurrent_layer_are_mended():
@@ -826,3 +886,103 @@ def test_inputs_that_are_not_finite_are_named():
     report = diagnose(mlp(), x, Y)
     assert "the network's input has 1 of 8,192 values that are not finite" in report.checks[0].text
     assert report.checks[0].layers == ()
+
+
+def equal_rows(module, layer=2, units=slice(None)):
+    module[layer].weight[units] = module[layer].weight[:1].clone()
+
+
+def constant_weights(module):
+    module[2].weight.fill_(0.1)
+
+
+@pytest.mark.parametrize("spoil", [equal_rows, constant_weights])
+def test_units_with_equal_weights_look_one_way_whatever_their_biases_are(spoil):
+    torch.manual_seed(0)
+    module = mlp()
+    started(module, module[-1])
+    with torch.no_grad():
+        spoil(module)
+    report = diagnose(module, X, Y)
+    assert report.verdict == "bad"
+    assert report.check("symmetry").verdict == "bad"
+    assert {name for each in report.checks for name in each.layers} == {"2"}
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("2.weight", "draw")
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+class Warped(nn.Module):
+    """A spatial transformer begins with the identity: weights of zero, and biases."""
+
+    def __init__(self):
+        super().__init__()
+        self.see, self.say = nn.Conv2d(3, 8, 7), nn.Linear(8, 6)
+        self.conv, self.head = nn.Conv2d(3, 16, 5), nn.Linear(16, 5)
+        nn.init.zeros_(self.say.weight)
+        self.say.bias.data.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
+
+    def forward(self, x):
+        theta = self.say(F.relu(self.see(x)).mean((2, 3))).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid, align_corners=False)
+        return self.head(F.relu(self.conv(x)).mean((2, 3)))
+
+
+class Averaged(nn.Module):
+    """Channels averaged one by one: their weights are equal, and their inputs are not."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.mean = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16)
+        self.mix, self.head = nn.Conv2d(16, 16, 1), nn.Linear(16, 5)
+        nn.init.constant_(self.mean.weight, 1 / 9)
+
+    def forward(self, x):
+        x = self.mix(F.relu(self.mean(F.relu(self.up(x)))))
+        return self.head(F.relu(x).mean((2, 3)))
+
+
+class Hats(nn.Module):
+    """Of one number, weights of 1 and other biases make other functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.knots, self.head = nn.Linear(1, 64), nn.Linear(64, 5)
+        nn.init.ones_(self.knots.weight)
+        self.knots.bias.data.copy_(torch.linspace(-2, 2, 64))
+
+    def forward(self, x):
+        return self.head(F.relu(self.knots(x[:, :1])))
+
+
+@pytest.mark.parametrize("make", [Warped, Averaged, Hats])
+def test_equal_weights_that_are_meant_are_good(make):
+    torch.manual_seed(0)
+    module = make()
+    x = X if make is Hats else PICTURES
+    report = diagnose(module, x, Y if make is Hats else LABELS)
+    assert report.verdict == "good", report
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_low_rank_update_that_is_dead_among_others_that_live(dead):
+    class Updated(nn.Module):
+        def __init__(self, inputs, units):
+            super().__init__()
+            self.base = nn.Linear(inputs, units).requires_grad_(False)
+            self.down = nn.Parameter(torch.randn(4, inputs) / inputs**0.5)
+            self.up = nn.Parameter(torch.zeros(units, 4))
+
+        def forward(self, x):
+            return self.base(x) + F.linear(F.linear(x, self.down), self.up)
+
+    torch.manual_seed(0)
+    updated = [Updated(16, 64), Updated(64, 64)]
+    module = nn.Sequential(updated[0], nn.ReLU(), updated[1], nn.ReLU(), nn.Linear(64, 5))
+    assert diagnose(module, X, Y).verdict == "good"
+    nn.init.zeros_(updated[dead].down)
+    report = diagnose(module, X, Y)
+    assert report.check("symmetry").verdict == "bad"
+    assert report.check("symmetry").layers == (f"{2 * dead}.down", f"{2 * dead}.up")

@@ -77,7 +77,7 @@ def test_faults_are_found_and_mended_and_the_code_does_the_same(fault):
     assert report.after.verdict == "good"
     by_code = copy.deepcopy(module)
     for prescription in report.prescriptions:
-        exec(prescription.code, {"module": by_code})
+        exec(prescription.code, {"module": by_code, "inputs": X})
     for name, tensor in fixed.state_dict().items():
         assert torch.equal(tensor, by_code.state_dict()[name]), name
     after = report.fix_()

@@ -87,7 +87,7 @@ def layer(
             activation if last is measures.normalised else (_signal(measures.normalised)[0])
         )
     at_ends, last_sums = measures.ends, (last or measures.preactivation).sums
-    copies, twins = _equal_units(weight, bias)
+    copies, twins = _equal_units(weight, bias, described.fan_in)
     gradient, gradient_between = _gradient(measures.gradient, gradient_scale)
     return replace(
         described,
@@ -154,9 +154,10 @@ def first_not_finite(
         for own in each.parameters:
             if not own.data.finite:
                 return NotFinite(own.name, "parameter", _not_finite(own.name, own.data))
-    for name, array in statistics.items():
-        if not np.isfinite(np.asarray(array)).all():
-            return NotFinite(name, "statistic", f"the statistic {name} is not finite")
+    wrong = [name for name, each in statistics.items() if not np.isfinite(np.asarray(each)).all()]
+    if wrong:
+        text = f"the statistic {wrong[0]} is not finite"
+        return NotFinite(wrong[0], "statistic", text, tuple(wrong[1:]))
     if inputs is not None and not inputs.finite:
         return NotFinite("input", "input", _not_finite("the network's input", inputs))
     for each in layers:
@@ -184,10 +185,11 @@ def _not_finite(what: str, moments: Moments) -> str:
 
 
 def gain_of(weights: Moments | None, fan_in: int | None) -> Number:
-    """The standard deviation times √fan-in, where there are both."""
+    """The standard deviation times √fan-in, where there are both; of a fan-in of 1 the root mean
+    square, since no other weight can make up for a mean."""
     if weights is None or weights.std is None or fan_in is None:
         return None
-    return weights.std * sqrt(fan_in)
+    return root_mean_square(weights) if fan_in == 1 else weights.std * sqrt(fan_in)
 
 
 def _signal(signal: Signal, scale: float = 1.0) -> tuple[Moments, Between]:
@@ -212,13 +214,17 @@ def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int
 
 
 def _equal_units(
-    weight: ParameterFacts | None, bias: ParameterFacts | None
+    weight: ParameterFacts | None, bias: ParameterFacts | None, fan_in: int | None
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """Groups of units with equal weights, and those among them with equal gradients too."""
+    """Groups of units with equal weights, and those among them with equal gradients too.
+
+    Other biases do not tell apart units that look at their input in one direction, unless there is
+    only one, or none as weights are all zero.
+    """
     if weight is None or weight.measures.prints is None or weight.columns is None:
         return (), ()
     prints = [np.asarray(weight.measures.prints, np.float64)]
-    if bias is not None:
+    if bias is not None and (fan_in == 1 or not np.any(prints[0])):
         data = bias.measures.data
         prints.append(np.asarray(data.mean, np.float64) * np.asarray(data.largest, np.float64))
     candidates = summaries.equal_groups(*prints)

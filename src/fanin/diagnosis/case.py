@@ -15,8 +15,8 @@ from fanin.theory import Nonlinearity, TheoryError, forward_gain
 
 INPUT = ""
 """What the network's input is called among what layers read, and among causes."""
-MISFIT = 3.0
-"""Running statistics that make numbers so many times too large are not those of the examples."""
+MISFIT = 2.5
+"""Running statistics that are so many times off are blamed for what goes wrong after them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +202,11 @@ class Case:
 
         A first layer whose weights are as much narrower has made up for it.
         """
-        found = {each.name: self.excess(each) for each in layers}
+        found = {each.name: self.excess(each) for each in layers if not self.misled(each)}
         given = self.recording.input and self.recording.input.second_moment
         reading = [each for each in layers if INPUT in each.reads]
         if given and reading:
-            found[INPUT] = math.log(given) + min(0.0, *(found[each.name] for each in reading))
+            found[INPUT] = math.log(given) + min(0.0, *(self.excess(each) for each in reading))
         return {name: share for name, share in found.items() if share > 0.0}
 
     def reasons(self, causes: list[str]) -> str:
@@ -218,22 +218,60 @@ class Case:
                 f"{own.std:.3g}: subtract the one and divide by the other."
             )
         for name in self.in_order(causes):
-            size = self.misfit(self.layers[name])
-            if size > MISFIT:
-                text += (
-                    f" By its running statistics {name} gives numbers {size:.3g} times too large: "
-                    "they were not made on such examples."
-                )
+            if name in self.misfits:
+                text += f" {self.misfit_in_words(name)}"
         return text
 
-    def misfit(self, layer: Layer) -> float:
-        """How many times too large is what running statistics make; 1 where there are none."""
-        size = layer.normalised and layer.normalised.second_moment
-        if layer.running_variance is None or not size:
-            return 1.0
-        gain = layer.own("normalisation gain")
-        wanted = 1.0 if gain is None else gain.data.second_moment
-        return math.sqrt(size / wanted) if wanted else 1.0
+    @cached_property
+    def misfits(self) -> dict[str, float]:
+        """How far running statistics are off, by layer, where they are not those of the examples.
+
+        Only of layers to which nothing else comes that is as far off: what is wrong after running
+        statistics is their doing, that of others included.
+        """
+        found: dict[str, float] = {}
+        size = {each.name: misfit(each) for each in self.layers.values() if each.statistics}
+        for name, own in size.items():
+            before = max((size.get(each, 1.0) for each in self.ancestors(name)), default=1.0)
+            if own > MISFIT * before:
+                found[name] = own
+        return found
+
+    def misfit_in_words(self, name: str) -> str:
+        """A sentence on running statistics that are off."""
+        used = self.layers[name].statistics
+        assert used is not None
+        assert used.shift is not None
+        spread = 1.0 if used.spread is None else used.spread
+        how = f"lies {used.shift:.3g} deviations off the running mean"
+        if misfit(self.layers[name]) > used.shift / max(1.0, spread):
+            how = f"varies {spread:.3g} times as much as the running variance says"
+        which = used.names[0].rpartition(".")[0] or name
+        return f"What {which} normalises {how}, which was not made on such examples."
+
+    def ancestors(self, name: str) -> set[str]:
+        """The layers from which the way leads to one."""
+        found: set[str] = set()
+        waiting = [*self.layers[name].reads]
+        while waiting:
+            now = waiting.pop()
+            if now in self.layers and now not in found:
+                found.add(now)
+                waiting += self.layers[now].reads
+        return found
+
+    def misled(self, layer: Layer) -> bool:
+        """Whether running statistics are off because those of a layer before are."""
+        return layer.name not in self.misfits and misfit(layer) > MISFIT
+
+    def caused(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Layers at fault; in the place of those with running statistics of other data before
+        them, the layers that use these."""
+        found: list[str] = []
+        for name in names:
+            by = self.misfits.keys() & {*self.ancestors(name), name}
+            found += by or [name]
+        return self.in_order(found)
 
     def added(self, layer: Layer) -> Number:
         """ln of what the sum that reads a layer has, over what it had without it."""
@@ -299,6 +337,18 @@ class Case:
         while waiting:
             now = waiting.pop()
             found[now.name] = now
-            if now is layer or now.normalisation is None:
+            if now is layer or now.normalisation is None or self.misled(now):
                 waiting += (self.layers[n] for n in now.reads if n in self.layers.keys() - found)
         return [self.layers[name] for name in self.in_order(list(found))]
+
+
+def misfit(layer: Layer) -> float:
+    """How far a layer's running statistics are off what it normalises: 1 where they fit.
+
+    The mean by how many deviations, the deviation by its ratio, either way.
+    """
+    used, given = layer.statistics, layer.preactivation_between
+    if used is None or used.shift is None or given is None or not given.varying_share:
+        return 1.0
+    spread = 1.0 if used.spread is None else max(used.spread, 1e-30)
+    return max(spread, 1.0 / spread, used.shift / max(1.0, spread))

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from fanin.diagnosis.assembly import gain_of
-from fanin.diagnosis.case import MISFIT, Case
+from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.finite import owner
 from fanin.diagnosis.checks.output import output_bias_dominates
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
 from fanin.diagnosis.recording import Layer
@@ -66,9 +67,11 @@ _ORDER: tuple[Action, ...] = ("scale", "shuffle", "draw", "zero")
 def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
     if layer.normalisation is not None:
-        return _running_variance(case, layer, check) or _normalised_gain(layer, check)
+        return _measured_anew(case, layer, check) or _normalised_gain(layer, check)
     if layer.weight is None and layer.magnitude is None:
         return []
+    if layer.weight_second_moment == 0.0 and layer.weight is not None and layer.role != "output":
+        return [_drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.kind == "recurrent":
         return _matrices(case, layer, check)
     if layer.kind == "embedding":
@@ -117,16 +120,17 @@ def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
     return made
 
 
-def _running_variance(case: Case, layer: Layer, check: str) -> list[Prescription]:
-    """What a normalisation divides by, where that is far from what it is given."""
-    size, name, made = case.misfit(layer), layer.running_variance, layer.normalised
-    if name is None or size <= MISFIT or made is None:
+ANEW = "measured anew on the examples"
+
+
+def _measured_anew(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """Running statistics, where they are not those of what is normalised."""
+    if layer.name not in case.misfits or layer.statistics is None:
         return []
-    if (made.mean or 0.0) ** 2 > 0.5 * (made.second_moment or 0.0):
-        return []  # it is the running mean that is off, which no factor mends
-    reason = f"by it {layer.name} gives numbers {size:.3g} times too large; measure it anew"
-    target = "to that of what it is given"
-    return [scale_prescription(name, layer, size**2, target, reason, (check,))]
+    reason = case.misfit_in_words(layer.name).rstrip(".")
+    return [
+        _prescription(name, layer, "draw", check, ANEW, reason) for name in layer.statistics.names
+    ]
 
 
 def _normalised_gain(layer: Layer, check: str) -> list[Prescription]:
@@ -235,6 +239,9 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
     made: list[Prescription] = []
     for name in check.layers:
         layer = case.layers[name]
+        if name in case.misfits:
+            made += _measured_anew(case, layer, check.name)
+            continue
         units, shift = dead_by_bias(layer), normalised_bias(layer)
         closed = [own for own in layer.parameters if own.data.largest == 0.0]
         gain = next((own.name for own in closed if own.role == "normalisation gain"), None)
@@ -313,11 +320,10 @@ def _finite(case: Case, check: Check) -> list[Prescription]:
         if not own.data.finite
     ]
     first = case.recording.not_finite
-    if first is not None and first.what == "statistic":
-        layer = case.layers[check.layers[0]]
-        anew = "set to what it begins with; measure it anew"
-        change = anew if case.recording.framework == "pytorch" else "measured anew on the examples"
-        made.append(_prescription(first.place, layer, "draw", check.name, change, first.text))
+    for name in (first.place, *first.also) if first is not None else ():
+        layer = owner(case, name)
+        if layer is not None and name not in case.parameters:
+            made.append(_prescription(name, layer, "draw", check.name, ANEW, reason))
     return made
 
 
@@ -328,6 +334,7 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "saturation": _scales,
     "gain": _scales,
     "input scale": _scales,
+    "running statistics": _scales,
     "attention": _narrower,
     "stream": _scales,
     "gradients": _scales,

@@ -86,6 +86,19 @@ class Saturation:
 
 
 @dataclass(frozen=True)
+class RunningStatistics:
+    """What a normalisation takes for the mean and variance of its input, beside what they are."""
+
+    names: tuple[str, ...]
+    """of the statistics that the normalisation uses"""
+    shift: Number
+    """how far off the means are, in the deviations that are used: root mean square over units"""
+    spread: Number
+    """deviations as they are over those that are used, root mean square over units; None where
+    one example at one place has none"""
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One array to learn, under its own name."""
 
@@ -143,8 +156,8 @@ class Layer:
     """the activation after it"""
     normalisation: str | None = None
     """between the layer and its activation: "batch", "layer", …"""
-    running_variance: str | None = None
-    """the name of what a normalisation divides by, where that is not of this batch"""
+    statistics: RunningStatistics | None = None
+    """of its normalisation, where that uses others than this batch's"""
     bias: str | None = None
     parameters: tuple[Parameter, ...] = ()
     """all that are its own, weight and bias, gain and bias of its normalisation"""
@@ -206,6 +219,8 @@ class NotFinite:
     place: str
     what: Literal["parameter", "statistic", "input", "output", "loss", "gradient"]
     text: str
+    also: tuple[str, ...] = ()
+    """further parameters and statistics that are not finite"""
 
 
 @dataclass(frozen=True)

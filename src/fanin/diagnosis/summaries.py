@@ -130,6 +130,17 @@ def outlying_biases(preactivation: UnitSums, bias: Float[Any, " units"]) -> tupl
         return indices(outlying & np.isfinite(reach))
 
 
+def fit(
+    sums: UnitSums, mean: Float[Any, " units"], variance: Float[Any, " units"]
+) -> tuple[Number, Number]:
+    """How far each unit's mean is from a given one, and its deviation over a given one: root mean
+    squares over units, the first in given deviations."""
+    _, own_mean, own_variance = _unit_moments(sums)
+    shift = float(np.mean((own_mean - mean) ** 2 / variance))
+    spread = float(np.mean(own_variance / variance))
+    return finite_number(math.sqrt(shift)), finite_number(math.sqrt(spread))
+
+
 def map_rows(codes: Int8[Any, "examples units"]) -> tuple[str, ...]:
     """The saturation map as strings; empty where nothing in it is saturated or zero."""
     codes = np.asarray(codes)

@@ -91,6 +91,12 @@ class Thresholds:
         above=(8.0, 25.0),
         why="root mean square of what a layer without normalisation is given by an embedding",
     )
+    running_statistics: Limit = Limit(
+        above=(5.0, 100.0),
+        why="deviations that inputs are off a running mean, or times that theirs is larger or "
+        "smaller than the running one. Fresh statistics of 0 and 1 are off by 2 to 4 where weights "
+        "keep no scale; at 3 deviations half of relu's units are dead or linear",
+    )
     gradient_product: Limit = Limit(
         below=(0.02, 0.001),
         above=(50.0, 200.0),

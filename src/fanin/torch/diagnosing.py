@@ -81,7 +81,7 @@ class ModuleSubject:
                 recorded.nonlinearities,
                 thresholds=self.thresholds,
                 subject=replace(self, module=mended, axes=axes),
-                write=partial(mending.code, axes=axes),
+                write=partial(mending.code, module=mended, axes=axes, inputs=self.inputs),
                 write_choice=mending.choice_code,
             )
 
@@ -92,12 +92,12 @@ class ModuleSubject:
             raise ReportError(
                 f"the module cannot be copied ({error}); fix_() changes it in place"
             ) from error
-        mending.apply(made, prescriptions, self.axes)
+        mending.apply(made, prescriptions, self.axes, self.inputs)
         return made
 
     def given(self, mended: nn.Module) -> nn.Module:
         return mended
 
     def mend_(self, prescriptions: tuple[Prescription, ...]) -> nn.Module:
-        mending.apply(self.module, prescriptions, self.axes)
+        mending.apply(self.module, prescriptions, self.axes, self.inputs)
         return self.module

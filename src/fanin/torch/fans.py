@@ -17,6 +17,8 @@ class Fans:
     """how many outputs one input goes to"""
     arrange: Callable[[Tensor], Tensor]
     """makes (fan_in, units) of an array of the weight's shape"""
+    groups: int = 1
+    """units come in so many groups, one after another, that look at other inputs"""
 
 
 def of_product(weight: Tensor, first: bool) -> Fans:
@@ -52,13 +54,15 @@ def of_convolution(weight: Tensor, stride: tuple[int, ...], transposed: bool, gr
             weight.shape[1] * kernel,
             weight.shape[0] // groups * thinned,
             lambda w: w.reshape(w.shape[0], -1).mT,
+            groups,
         )
 
     def arrange(w: Tensor) -> Tensor:
         grouped = w.reshape(groups, w.shape[0] // groups, w.shape[1], -1)
         return grouped.permute(1, 3, 0, 2).reshape(-1, groups * w.shape[1])
 
-    return Fans(weight.shape[0] // groups * thinned, weight.shape[1] * kernel, arrange)
+    fan_in = weight.shape[0] // groups * thinned
+    return Fans(fan_in, weight.shape[1] * kernel, arrange, groups)
 
 
 def of_embedding(weight: Tensor) -> Fans:

@@ -11,7 +11,7 @@ from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
 from fanin.diagnosis.paths import optional
-from fanin.diagnosis.recording import Layer, LayerRole
+from fanin.diagnosis.recording import Layer, LayerRole, RunningStatistics
 from fanin.torch import sums
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Node, Weight
@@ -214,6 +214,8 @@ class Assembly:
         if any(node.subpixels for node in chain.nodes):
             # Kernels may be equal for pixels side by side: the loss tells them apart.
             layer = replace(layer, copies=layer.twins)
+        if first.weight is not None and first.weight.groups > 1 and layer.copies:
+            layer = _of_one_input(layer, first.weight)
         if first.kind == "recurrent":
             layer = replace(layer, dead_units=_shut(layer, preactivation))
         return _multiplied(self._with_weight(layer, chain), factor * after)
@@ -241,7 +243,7 @@ class Assembly:
             nonlinearity_before=self._nonlinearity_before(first),
             nonlinearity=act.activation.name if act and act.activation else None,
             normalisation=norm and norm.normalisation,
-            running_variance=norm and norm.running_variance,
+            statistics=self._running_statistics(norm) if norm else None,
             bias=own.get(first.bias) if first.bias else None,
             magnitude=own.get(weight.magnitude) if weight and weight.magnitude else None,
             calls=first.call,
@@ -251,6 +253,19 @@ class Assembly:
             input=whole(_moments(before), before),
             input_between=_between(first),
         )
+
+    def _running_statistics(self, norm: Node) -> RunningStatistics | None:
+        """How the statistics that a normalisation uses fit what it was given."""
+        given = self._given(norm)
+        if len(norm.running) != 2 or given is None:
+            return None
+        used = (on_host(each.float()) for each in norm.running.values())
+        mean, variance = (each.astype(np.float64) for each in used)
+        if mean.size != np.size(given.signal.sums.mean) or not np.isfinite(mean + variance).all():
+            return None
+        alone = self.examples == 1 and given.rows == 1
+        fit = summaries.fit(given.signal.sums, mean, variance)
+        return RunningStatistics(tuple(norm.running), fit[0], None if alone else fit[1])
 
     def _widest(self, chain: Chain) -> tuple[str | None, int | None]:
         """Of a recurrent layer's matrices the one with the largest gain, and its fan-in."""
@@ -308,6 +323,23 @@ class Assembly:
                 trainable=tensor.requires_grad,
                 tied_to=first if own != first else None,
             )
+
+
+def _of_one_input(layer: Layer, weight: Weight) -> Layer:
+    """Copies are units that look at the same input through the same weights; or at none."""
+    size = max(1, layer.units // weight.groups)
+
+    def split(groups: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        found: list[tuple[int, ...]] = []
+        for group in groups:
+            if not weight.columns[:, group[0]].any():
+                found.append(group)
+                continue
+            inputs = dict.fromkeys(unit // size for unit in group)
+            found += (tuple(u for u in group if u // size == which) for which in inputs)
+        return tuple(group for group in found if len(group) > 1)
+
+    return replace(layer, copies=split(layer.copies), twins=split(layer.twins))
 
 
 def _shut(layer: Layer, output: Measured) -> tuple[int, ...]:

@@ -5,9 +5,13 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from fanin.diagnosis.report import Prescription, ReportError
-from fanin.torch.naming import plain
+from fanin.torch.naming import Names, plain
+from fanin.torch.passing import Inputs, call
+from fanin.torch.preserve import Keeper, Watch, undisturbed
+from fanin.torch.tensors import tensors
 
 SEED = 1_729
 
@@ -17,11 +21,11 @@ def seed_of(name: str) -> int:
     return SEED + zlib.crc32(name.encode())
 
 
-_STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
-
-
 def apply(
-    module: nn.Module, prescriptions: Iterable[Prescription], axes: Mapping[str, int]
+    module: nn.Module,
+    prescriptions: Iterable[Prescription],
+    axes: Mapping[str, int],
+    inputs: Inputs = (),
 ) -> None:
     """Make the changes in place; `.grad` and the optimisers that hold the parameters stay.
 
@@ -32,11 +36,7 @@ def apply(
     with torch.no_grad():
         for each in prescriptions:
             if each.parameter in buffers:
-                buffer = buffers[each.parameter]
-                if each.action == "scale":
-                    _change(buffer, each, 0)
-                else:
-                    buffer.fill_(_statistic(each.parameter))
+                _measure(module, buffers[each.parameter], each.parameter, inputs)
                 continue
             if each.parameter not in held:
                 raise ReportError(
@@ -45,8 +45,42 @@ def apply(
             _change(held[each.parameter], each, axes.get(each.parameter, 0))
 
 
-def _statistic(name: str) -> float:
-    return _STATISTICS.get(name.rpartition(".")[2], 0.0)
+def _measure(module: nn.Module, buffer: Tensor, name: str, inputs: Inputs) -> None:
+    """Make a running statistic that of what its normalisation is given, in a pass over `inputs`."""
+    norm, what = _norm(module, name)
+    if norm is None:
+        buffer.fill_(_START[what])
+        return
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        rows = given[0].transpose(0, 1).flatten(1).float()
+        seen.append(rows.var(1) if what == "running_var" else rows.mean(1))
+
+    keeper = Keeper(module, Names(module), tensors(inputs))
+    handle = norm.register_forward_pre_hook(look)
+    try:
+        with undisturbed(), Watch(keeper):
+            call(module, inputs)
+    finally:
+        handle.remove()
+        keeper.put_back()
+    buffer.copy_(seen[0])
+
+
+_START = {"running_mean": 0.0, "running_var": 1.0}
+_MEASURED = {"running_mean": "mean(1)", "running_var": "var(1)"}
+
+
+def _norm(module: nn.Module, buffer: str) -> tuple[nn.Module | None, str]:
+    """The normalisation that a running statistic belongs to, if it is PyTorch's, and which it is.
+
+    Of a statistic that another module uses in its own way, what it is given is not known.
+    """
+    path, _, what = buffer.rpartition(".")
+    held = {plain(name): each for name, each in module.named_modules()}
+    of_torch = isinstance(held.get(path), _BatchNorm)
+    return (held[path] if of_torch else None), what
 
 
 def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
@@ -89,15 +123,15 @@ def _std(tensor: Tensor, axis: int) -> float:
     return (tensor.numel() / tensor.shape[axis]) ** -0.5
 
 
-def code(prescription: Prescription, axes: Mapping[str, int]) -> str:
-    """Python for the same change, given `module`."""
+def code(
+    prescription: Prescription, module: nn.Module, axes: Mapping[str, int], inputs: Inputs = ()
+) -> str:
+    """Python for the same change, given `module`, and `inputs` where they are named."""
     name, units = prescription.parameter, list(prescription.units)
     this = f'module.get_parameter("{name}")'
     head = "import torch\nwith torch.no_grad():\n"
-    if name.rpartition(".")[2] in _STATISTICS:
-        this = f'module.get_buffer("{name}")'
-        if prescription.action != "scale":
-            return f"{head}    {this}.fill_({_statistic(name)})"
+    if name not in {plain(own) for own, _ in module.named_parameters(remove_duplicate=False)}:
+        return _anew(module, name, inputs)
     if prescription.action == "scale":
         return f"{head}    {this}.mul_({prescription.number!r})"
     if prescription.action == "zero":
@@ -123,6 +157,25 @@ def code(prescription: Prescription, axes: Mapping[str, int]) -> str:
         f"    rows, new = weight.movedim({axis}, 0), drawn.movedim({axis}, 0)\n"
         "    stay = [unit for unit in range(len(rows)) if unit not in units]\n"
         "    rows[units] = new[units] * rows[stay].float().std()"
+    )
+
+
+def _anew(module: nn.Module, name: str, inputs: Inputs) -> str:
+    norm, what = _norm(module, name)
+    path = name.rpartition(".")[0]
+    if norm is None:
+        return (
+            "import torch\nwith torch.no_grad():\n"
+            f'    module.get_buffer("{name}").fill_({_START[what]})'
+        )
+    stars = "**" if isinstance(inputs, Mapping) else "*" if isinstance(inputs, tuple | list) else ""
+    return (
+        "import copy, torch\ntrial, seen = copy.deepcopy(module), []\n"
+        f'trial.get_submodule("{path}").register_forward_pre_hook(\n'
+        "    lambda _, given: seen.append(given[0].transpose(0, 1).flatten(1).float())\n"
+        ")\n"
+        f"with torch.no_grad():\n    trial({stars}inputs)\n"
+        f'    module.get_buffer("{name}").copy_(seen[0].{_MEASURED[what]})'
     )
 
 

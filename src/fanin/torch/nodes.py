@@ -34,6 +34,8 @@ class Weight:
     magnitude: str | None = None
     """a parameter that it is a multiple of, where it is not whole: weight norm's, or one that is
     multiplied by a constant"""
+    groups: int = 1
+    """its units come in so many groups that look at other inputs"""
 
     def places(self) -> Tensor | None:
         """Where each entry of (fan_in, units) stands in the parameter, counted in its order."""
@@ -80,7 +82,9 @@ class Node:
     parameters: tuple[str, ...] = ()
     """all that are its own, weight and bias among them"""
     normalisation: str | None = None
-    running_variance: str | None = None
+    running: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """the mean, and what the variance makes, that a normalisation uses where they are not this
+    batch's"""
     activation: Applied | None = None
     subpixels: bool = False
     """whether its units become the pixels of finer pictures"""

@@ -124,7 +124,7 @@ def _openly() -> Generator[None]:
 def _called(module: nn.Module, inputs: Inputs, capture: Capture) -> Any:
     try:
         with capture:
-            return _call(module, inputs)
+            return call(module, inputs)
     except FaninError:
         raise
     except Exception as error:
@@ -139,7 +139,8 @@ def _has(result: Any) -> bool:
     return True
 
 
-def _call(module: nn.Module, inputs: Inputs) -> Any:
+def call(module: nn.Module, inputs: Inputs) -> Any:
+    """What the module makes of a tensor, of arguments, or of arguments by name."""
     if isinstance(inputs, Mapping):
         return module(**inputs)
     if isinstance(inputs, tuple | list) and not hasattr(inputs, "batch_sizes"):

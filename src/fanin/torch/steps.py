@@ -124,9 +124,13 @@ class Step:
         # Of this batch where it is one to be learnt from; then it is only kept up to date.
         if not any(each is True for each in self.arguments[1:]):
             buffers = self.capture.names.buffers
-            given = (buffers.get(address(each), "") for each in tensors(self.arguments[1:]))
-            kept = (name for name in given if name.endswith("running_var"))
-            node.running_variance = next(kept, None)
+            given = ((buffers.get(address(each), ""), each) for each in tensors(self.arguments[1:]))
+            added = next((each for each in self.arguments[::-1] if isinstance(each, float)), 0.0)
+            node.running = {
+                name: each.detach() + (added if name.endswith("var") else 0.0)
+                for name, each in given
+                if name.endswith(("running_mean", "running_var"))
+            }
         return node
 
     def _parameters(self, values: Iterable[Any]) -> tuple[str, ...]:
@@ -164,6 +168,7 @@ class Step:
             columns,
             whole,
             None if whole else _magnitude(made_of, parameter.numel() == columns.numel()),
+            used.groups,
         )
         if capture.on_weight is not None:
             capture.on_weight(node, output, bias if isinstance(bias, Tensor) else None)

@@ -8,6 +8,7 @@ from fanin.diagnosis.checks.depth import examples, gradients
 from fanin.diagnosis.checks.finite import finite
 from fanin.diagnosis.checks.output import logits, loss
 from fanin.diagnosis.checks.scale import gain, input_scale
+from fanin.diagnosis.checks.statistics import running_statistics
 from fanin.diagnosis.checks.stream import stream
 from fanin.diagnosis.checks.symmetry import streams, symmetry
 from fanin.diagnosis.checks.units import dead_units, saturation
@@ -22,6 +23,7 @@ CHECKS: tuple[Callable[[Case], Check | None], ...] = (
     dead_units,
     gain,
     input_scale,
+    running_statistics,
     attention,
     stream,
     gradients,

@@ -31,6 +31,7 @@ def gradients(case: Case) -> Check | None:
         at_fault = case.in_order(blame(_shares(case, 1.0 if product > 1.0 else -1.0)))
         if case.collapsed is not None:
             at_fault = (case.collapsed.name,)
+        at_fault = case.caused(at_fault)
     steps = max(1, len(case.trunk) - 1)
     text = (
         f"From {last.name} back to {first.name} the gradient's second moment is multiplied by "
@@ -119,8 +120,7 @@ def examples(case: Case) -> Check | None:
         at_fault = case.in_order(blame(losses))
         if case.collapsed is not None:
             at_fault = (case.collapsed.name,)
-        if case.same_inputs:
-            at_fault = ()
+        at_fault = () if case.same_inputs else case.caused(at_fault)
     correlation = between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
     text += "." if correlation is None else f" (mean correlation {correlation:.3g})."

@@ -107,8 +107,10 @@ def input_scale(case: Case) -> Check | None:
 
 
 def _constant(layer: Layer) -> bool:
-    """Whether all its units are copies of one, which is another fault than that of scale."""
-    return any(len(group) == layer.units for group in layer.copies)
+    """Whether all its weights are one number, zero for one, or all its units copies of one, which
+    is another fault than that of scale, if it is any: channels are averaged so one by one."""
+    alike = any(len(group) == layer.units for group in layer.copies)
+    return alike or (layer.weight is not None and layer.weight_std == 0.0)
 
 
 def _ratio(case: Case, layer: Layer) -> float | None:

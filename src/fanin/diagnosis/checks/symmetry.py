@@ -70,14 +70,31 @@ def _lasting(case: Case, layer: Layer) -> tuple[tuple[int, ...], ...]:
     weight = case.parameters.get(layer.weight or "")
     if weight is None or weight.gradient is None or weight.gradient.largest != 0.0:
         return layer.twins
-    after = list(case.layers.values())[case.order[layer.name] + 1 :]
     opening = (
         own.data.largest == 0.0 and own.gradient is not None and own.gradient.largest
-        for each in after
+        for each in _barring(case, layer)
         for own in each.parameters
         if "bias" not in own.role
     )
     return () if any(opening) else layer.twins
+
+
+def _barring(case: Case, layer: Layer) -> list[Layer]:
+    """The first layers after one, whatever the way, that a gradient reaches.
+
+    A layer that a gradient reaches is itself what bars it from its weight: its input is zero.
+    """
+    found: dict[str, Layer] = {}
+    waiting = [layer]
+    while waiting:
+        now = waiting.pop()
+        if now.name in found:
+            continue
+        found[now.name] = now
+        if now is not layer and now.gradient is not None and now.gradient.largest:
+            continue
+        waiting += case.readers(now.name)
+    return list(found.values())
 
 
 def _rows(layer: Layer) -> int:

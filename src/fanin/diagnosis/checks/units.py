@@ -96,7 +96,7 @@ def dead_units(case: Case) -> Check | None:
         expected=0.0,
         low=None,
         high=limit.high,
-        layers=case.in_order(at_fault),
+        layers=case.caused(case.in_order(at_fault)),
         text=text,
         source="judged on all recorded examples: on few, healthy units look dead by chance",
     )

@@ -1,0 +1,37 @@
+"""Running statistics that do not fit what is normalised by them."""
+
+from fanin.diagnosis.case import INPUT, Case, misfit
+from fanin.diagnosis.report import Check
+
+
+def running_statistics(case: Case) -> Check | None:
+    """How far off the running statistics of any normalisation are; None where this batch's are
+    used.
+
+    Of one after another that is as far off, the first is named.
+    """
+    sizes = {each.name: misfit(each) for each in case.layers.values() if each.statistics}
+    if not sizes:
+        return None
+    limit = case.thresholds.running_statistics
+    largest = max(case.misfits or sizes, key=sizes.__getitem__)
+    at_fault = [name for name in case.misfits if limit.verdict(sizes[name]) != "good"]
+    text = "Running statistics are those of what is normalised by them."
+    if at_fault:
+        text = " ".join(case.misfit_in_words(name) for name in at_fault[:4])
+        own = case.recording.input and case.recording.input.second_moment
+        first = min(at_fault, key=case.order.__getitem__)
+        if own and not 0.01 < own < 64.0 and not case.ancestors(first) & sizes.keys():
+            text += case.reasons([INPUT])
+        text += f" So with {case.listed(at_fault)}." if len(at_fault) > 4 else ""
+    return Check(
+        name="running statistics",
+        verdict=limit.verdict(sizes[largest]) if case.misfits else "good",
+        value=sizes[largest],
+        expected=1.0,
+        low=None,
+        high=limit.high,
+        layers=case.in_order(at_fault),
+        text=text,
+        source="Ioffe and Szegedy 2015, Batch Normalization, section 3.1",
+    )
