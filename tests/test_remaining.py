@@ -8,7 +8,7 @@ from fanin.diagnosis.report import Check, Choice, Prescription, Report
 
 
 def check(name, verdict="suspect"):
-    return Check(name, verdict, 1.0, None, None, None, (), "", "")
+    return Check(name, verdict, 1.0, None, None, None, ("hidden.0",), "", "")
 
 
 def report(*checks, prescriptions=(), choices=()):

@@ -275,6 +275,13 @@ def test_what_is_one_is_named(make):
         assert layers is None or check.layers == layers
 
 
+def test_equal_biases_of_layers_whose_weights_differ_are_good():
+    torch.manual_seed(0)
+    module = nn.Transformer(32, 4, 2, 2, 64, batch_first=True)
+    assert torch.equal(module.encoder.layers[0].linear1.bias, module.encoder.layers[1].linear1.bias)
+    assert diagnose(module, (drawn(16, 5, 32), drawn(16, 6, 32))).verdict == "good"
+
+
 def test_the_clones_of_an_encoder_start_equal_and_are_set_apart():
     torch.manual_seed(0)
     report = diagnose(Clones(), SYMBOLS, SYMBOLS)
@@ -681,6 +688,43 @@ def test_inputs_that_are_too_large_are_named_and_no_layer(act):
     assert diagnose(module, X * 200, Y).verdict == "good"
 
 
+SMALL = {"small": lambda x: 1e-4 * x, "far from zero": lambda x: 0.01 * x + 1}
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("change", SMALL.values(), ids=SMALL)
+def test_inputs_that_biases_drown_are_named_and_no_layer(change, act):
+    torch.manual_seed(0)
+    module = mlp(act=act)
+    for each in (module[0], module[2], module[4]):
+        nn.init.kaiming_normal_(each.weight, nonlinearity="tanh")
+    x = change(X)
+    report = diagnose(module, x, Y)
+    assert report.verdict != "good"
+    assert not report.prescriptions, report
+    assert all(not each.layers for each in report.checks if each.verdict != "good")
+    said = f"have a mean of {x.mean():.3g} and a standard deviation of {x.std(correction=0):.3g}"
+    assert said in report.check("examples").text
+    assert diagnose(module, X, Y).verdict == "good"
+
+
+def test_small_inputs_that_do_no_harm_are_good():
+    torch.manual_seed(0)
+    module = mlp()
+    with torch.no_grad():
+        module[0].weight.mul_(1e4)
+        module[0].bias.zero_()
+    assert diagnose(module, 1e-4 * X, Y).check("input scale").verdict == "good"
+    # One of a thousand classes, in a table.
+    one = F.one_hot(torch.arange(512) % 1_000, 1_000).float()
+    table = nn.Sequential(nn.Linear(1_000, 64), nn.ReLU(), nn.Linear(64, 5))
+    assert diagnose(table, one, Y).check("input scale").verdict == "good"
+    wave = nn.Sequential(
+        nn.Linear(16, 64, bias=False), nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 5)
+    )
+    assert diagnose(wave, 0.01 * X, Y).verdict == "good"
+
+
 def normalised(act=nn.ReLU):
     """Three convolutions, their running statistics those of PICTURES."""
     torch.manual_seed(0)
@@ -986,3 +1030,15 @@ def test_a_low_rank_update_that_is_dead_among_others_that_live(dead):
     report = diagnose(module, X, Y)
     assert report.check("symmetry").verdict == "bad"
     assert report.check("symmetry").layers == (f"{2 * dead}.down", f"{2 * dead}.up")
+
+
+@pytest.mark.parametrize(("depth", "act"), [(20, nn.ReLU), (30, nn.ReLU), (12, nn.Sigmoid)])
+def test_what_dies_little_by_little_is_the_doing_of_every_layer(depth, act):
+    torch.manual_seed(0)
+    module = mlp(depth, act)
+    report = diagnose(module, X, Y)
+    assert report.check("gradients").layers == tuple(str(2 * each) for each in range(1, depth))
+    if act is nn.ReLU:  # of sigmoids so many cannot be mended by their scale alone
+        report.fixed(module)
+        assert report.after.check("gradients").verdict == "good"
+        assert report.after.check("examples").verdict == "good"

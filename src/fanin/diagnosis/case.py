@@ -15,6 +15,8 @@ from fanin.theory import Nonlinearity, TheoryError, forward_gain
 
 INPUT = ""
 """What the network's input is called among what layers read, and among causes."""
+_SAME = 1e-12
+"""Where no more than this share of a layer's power varies over examples, they are one."""
 MISFIT = 2.5
 """Running statistics that are so many times off are blamed for what goes wrong after them."""
 
@@ -209,6 +211,37 @@ class Case:
             found[INPUT] = math.log(given) + min(0.0, *(self.excess(each) for each in reading))
         return {name: share for name, share in found.items() if share > 0.0}
 
+    @cached_property
+    def input_size(self) -> Number:
+        """How large the network's inputs are to the layers that read them: 1 where these make up
+        for it, or normalise.
+
+        None where there are no numbers, or so few that are not zero (as one in each row of a table
+        of classes) that their root mean square says nothing.
+        """
+        own = self.recording.input
+        reading = [each for each in self.readers(INPUT) if each.gain and not self.absorbed(each)]
+        if own is None or not own.second_moment or not reading:
+            return None
+        power = math.log(own.second_moment)
+        if power > 0.0:
+            made = min(map(self.excess, reading))
+            return math.exp(max(0.0, power + min(0.0, made)) / 2)
+        if (own.largest or 0.0) > 0.5:
+            return 1.0
+        # Biases do not make up for what is small: they drown it.
+        ratio = max(self.gain_ratio(each) or 1.0 for each in reading)
+        return min(1.0, math.exp(power / 2) * max(1.0, ratio))
+
+    @property
+    def faint_input(self) -> bool:
+        """Whether the network's inputs are so small, or so alike, that biases say more."""
+        share = self.recording.input_between and self.recording.input_between.varying_share
+        small = self.thresholds.input_scale.low or 0.0
+        return (self.input_size or 1.0) < small or (
+            share is not None and self.thresholds.varying_share.verdict(share) != "good"
+        )
+
     def reasons(self, causes: list[str]) -> str:
         """Sentences on causes that are not a layer's own weights: inputs, running statistics."""
         text, own = "", self.recording.input
@@ -285,16 +318,19 @@ class Case:
 
     @cached_property
     def collapsed(self) -> Layer | None:
-        """The first layer whose output is the same for every example, or nothing at all.
+        """The layer that makes every example the same, or nothing at all.
 
-        What is wrong with the layers after it, and with gradients before it, is its doing.
+        What is wrong with the layers after it, and with gradients before it, is its doing. None
+        where examples become the same little by little.
         """
         for layer in self.layers.values():
             if layer.activation is None or layer.between is None or self.of_one(layer):
                 continue
             share = layer.between.varying_share
-            if layer.role != "output" and (share is None or share < 1e-12):
-                return layer
+            if layer.role != "output" and (share is None or share < _SAME):
+                before = self.read(layer)
+                was = before and before.between and before.between.varying_share
+                return layer if was is None or was > 1e3 * _SAME else None
         return None
 
     def of_one(self, layer: Layer) -> bool:

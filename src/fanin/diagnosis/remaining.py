@@ -19,14 +19,14 @@ def remaining(after: Report) -> tuple[str, ...]:
             "FILE that --out wrote)."
         )
     rest = [check for check in left if check.name not in asked]
-    deep = [check.name for check in rest if check.name in OF_DEPTH]
+    deep = [check.name for check in rest if check.name in OF_DEPTH and check.layers]
     if deep:
         cause = (
             f"Each layer has the scale that it should have. What {_listed(deep)} found adds up "
             "over the depth, so that no change of single layers is prescribed. "
         )
         told.append(cause + _ways(after))
-    others = [check.name for check in rest if check.name not in OF_DEPTH]
+    others = [check.name for check in rest if check.name not in deep]
     if others and not deep:
         told.append(f"For {_listed(others)} fanin has no change of parameters to prescribe.")
     return tuple(told)

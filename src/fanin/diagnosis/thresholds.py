@@ -88,8 +88,11 @@ class Thresholds:
         why="of the output layer, that near-uniform logits want at 0.1; √2 and 5/3 are in use",
     )
     input_scale: Limit = Limit(
+        below=(0.02, 0.001),
         above=(8.0, 25.0),
-        why="root mean square of what a layer without normalisation is given by an embedding",
+        why="root mean square of what a layer without normalisation is given: by an embedding, "
+        "which may be small, or as the network's input. Beside biases of PyTorch's default inputs "
+        "of 0.02 make a thousandth of the power",
     )
     running_statistics: Limit = Limit(
         above=(5.0, 100.0),

@@ -198,7 +198,9 @@ def _shared(layers: tuple[Layer, ...], measured: Mapping[str, ParameterMeasures]
             if own.name in measured
             and own.tied_to is None
             and own.trainable  # a frozen copy is meant
+            # Layers that were cloned are told by their weights: nn.Transformer draws these again.
             and not own.role.startswith("normalisation")
+            and not own.role.endswith("bias")
         }
     )
 

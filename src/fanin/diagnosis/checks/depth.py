@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from fanin.diagnosis.case import Case
+from fanin.diagnosis.case import INPUT, Case
 from fanin.diagnosis.checks.blame import blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
@@ -109,6 +109,7 @@ def examples(case: Case) -> Check | None:
         limit = case.thresholds.varying_share_elsewhere
     verdict = "good" if case.small_scales else limit.verdict(share)
     at_fault: tuple[str, ...] = ()
+    causes: list[str] = []
     if verdict != "good":
         losses = {
             layer.name: lost
@@ -117,10 +118,10 @@ def examples(case: Case) -> Check | None:
             and (lost := _lost_difference(case, layer)) is not None
             and lost > 0.0
         }
-        at_fault = case.in_order(blame(losses))
-        if case.collapsed is not None:
-            at_fault = (case.collapsed.name,)
-        at_fault = () if case.same_inputs else case.caused(at_fault)
+        causes = [INPUT] if case.faint_input else blame(losses)
+        if case.collapsed is not None and not case.faint_input:
+            causes = [case.collapsed.name]
+        at_fault = () if case.same_inputs else case.caused(case.in_order(causes))
     correlation = between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
     text += "." if correlation is None else f" (mean correlation {correlation:.3g})."
@@ -130,6 +131,8 @@ def examples(case: Case) -> Check | None:
             if case.same_inputs
             else " To the output layer, different inputs have become one."
         )
+        if not case.same_inputs:
+            text += case.reasons(causes)
     elif limit.verdict(share) != "good":
         text += f" That is the way of small branch scales, {case.small_scales[0]} for one."
     return Check(

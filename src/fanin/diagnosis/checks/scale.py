@@ -76,31 +76,34 @@ def input_scale(case: Case) -> Check | None:
         and layer.activation.second_moment is not None
         and any(reader.normalisation is None for reader in case.readers(layer.name))
     }
-    reading = [each for each in case.readers(INPUT) if each.gain and not case.absorbed(each)]
-    if reading and case.recording.input is not None:
-        sizes[INPUT] = math.exp(case.shares(reading).get(INPUT, 0.0) / 2)
+    # Small embeddings are a way to start.
+    verdicts = {name: limit.verdict(max(1.0, size)) for name, size in sizes.items()}
+    if case.input_size is not None:
+        sizes[INPUT] = case.input_size
+        verdicts[INPUT] = limit.verdict(case.input_size)
     if not sizes:
         return None
-    largest = max(sizes, key=sizes.__getitem__)
-    if largest == INPUT:
+    told = max(sizes, key=sizes.__getitem__)
+    verdict = worst(verdicts.values())
+    if verdicts[told] != verdict:
+        told = INPUT
+    size = sizes[told]
+    text = f"{told} gives numbers of the size {size:.3g} (root mean square)."
+    if told == INPUT:
         text = (
             "What the network is given keeps to a size of 1, or its first weights make up for it."
         )
-        if limit.verdict(sizes[INPUT]) != "good":
-            text = (
-                f"What the network is given is {sizes[INPUT]:.3g} times too large for its weights."
-            )
-            text += case.reasons([INPUT])
-    else:
-        text = f"{largest} gives numbers of the size {sizes[largest]:.3g} (root mean square)."
+        if verdict != "good":
+            how = f"{size:.3g} times too large" if size > 1 else f"{1 / size:.3g} times too small"
+            text = f"What the network is given is {how} for its weights.{case.reasons([INPUT])}"
     return Check(
         name="input scale",
-        verdict=limit.verdict(sizes[largest]),
-        value=sizes[largest],
+        verdict=verdict,
+        value=size,
         expected=1.0,
-        low=None,
+        low=limit.low if told == INPUT else None,
         high=limit.high,
-        layers=case.in_order([n for n, size in sizes.items() if limit.verdict(size) != "good"]),
+        layers=case.in_order([name for name, each in verdicts.items() if each != "good"]),
         text=text,
         source="every gain takes an input of second moment 1: LeCun et al. 1998, section 4.3",
     )

@@ -176,7 +176,7 @@ def _reads_one_example(case: Case, layer: Layer, dead: float) -> bool:
     """
     before = case.read(layer)
     if before is None:
-        return case.same_inputs and dead <= 0.95
+        return (case.same_inputs or case.faint_input) and dead <= 0.95
     if before.between is None:
         return False
     if dead > 0.95 and before.between.varying_share:
