@@ -1042,3 +1042,132 @@ def test_what_dies_little_by_little_is_the_doing_of_every_layer(depth, act):
         report.fixed(module)
         assert report.after.check("gradients").verdict == "good"
         assert report.after.check("examples").verdict == "good"
+
+
+class Gate(nn.Module):
+    """The two halves of one projection, the second of which lets the first through."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.up, self.mid, self.head = nn.Linear(16, 128), nn.Linear(64, 64), nn.Linear(64, 5)
+        self.gate = gate
+
+    def forward(self, x):
+        return self.head(F.relu(self.mid(self.gate(self.up(x)))))
+
+
+def geglu(x):
+    one, other = x.chunk(2, -1)
+    return one * F.gelu(other)
+
+
+@pytest.mark.parametrize("gate", [F.glu, nn.GLU(), geglu])
+def test_a_gate_that_is_shut_in_a_fused_projection_is_found_and_opened(gate):
+    torch.manual_seed(0)
+    module = Gate(gate)
+    assert diagnose(module, X, Y).verdict == "good"
+    nn.init.constant_(module.up.bias[64:], -20.0)
+    report = diagnose(module, X, Y)
+    assert report.check("dead units").verdict == "bad"
+    assert {each.parameter for each in report.prescriptions} == {"up.bias"}
+    fixed = report.fixed(module)
+    assert not fixed.up.bias[64:].any()
+    assert report.after.verdict == "good"
+
+
+def test_values_that_vanish_in_a_fused_projection_are_drawn_again():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.head = nn.Linear(16, 32), nn.Linear(32, 5)
+            self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+
+        def forward(self, x):
+            x = self.up(x)
+            return self.head(self.attention(x, x, x)[0].mean(1))
+
+    torch.manual_seed(0)
+    module = Mixed()
+    nn.init.normal_(module.attention.in_proj_weight[64:], std=1e-5)
+    report = diagnose(module, drawn(64, 6, 16), Y[:64])
+    (asked,) = report.prescriptions
+    assert (asked.action, asked.units) == ("draw", tuple(range(64, 96)))
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+class Layers(nn.Module):
+    def __init__(self, cell, both):
+        super().__init__()
+        self.table, self.head = nn.Embedding(30, 32), nn.Linear(128 if both else 64, 30)
+        self.cell = cell(32, 64, 3, batch_first=True, bidirectional=both)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def forward(self, x):
+        return self.head(self.cell(self.table(x))[0]).transpose(1, 2)
+
+
+@pytest.mark.parametrize("shut", [0, 1, 2])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_gates_that_are_shut_in_any_of_several_recurrent_layers(cell, both, shut):
+    torch.manual_seed(0)
+    module = Layers(cell, both)
+    symbols = torch.randint(30, (16, 12), generator=torch.Generator().manual_seed(1))
+    assert diagnose(module, symbols, symbols.roll(1, 1)).verdict == "good"
+    bias = module.get_parameter(f"cell.bias_ih_l{shut}")
+    with torch.no_grad():  # an output gate that stays shut, or an update gate that keeps what is
+        bias[192:] = -30.0
+        if cell is nn.GRU:
+            bias[64:128] = 30.0
+    report = diagnose(module, symbols, symbols.roll(1, 1))
+    assert report.check("dead units").verdict == "bad"
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == (f"cell.bias_ih_l{shut}", "zero")
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+def test_a_bias_that_shuts_a_sum_is_mended_and_not_the_gains_of_zero_before_it():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.head = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 5)
+            self.conv, self.norm = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+            nn.init.zeros_(self.norm.weight)
+
+        def forward(self, x):
+            x = F.relu(self.up(x))
+            return self.head(F.relu(x + self.norm(self.conv(x))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    module = Branch()
+    assert diagnose(module, PICTURES, LABELS).verdict == "good"
+    nn.init.constant_(module.norm.bias, -20.0)
+    report = diagnose(module, PICTURES, LABELS)
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("norm.bias", "zero")
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+def test_what_overflows_is_scaled():
+    torch.manual_seed(0)
+    module = mlp()
+    nn.init.normal_(module[2].weight, std=1e4)
+    report = diagnose(module.half(), X.half(), Y)
+    assert report.check("finite").layers == ("2",)
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("2.weight", "scale")
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+def test_a_loss_that_overflows_names_the_layer_that_is_too_wide():
+    torch.manual_seed(0)
+    module = mlp()
+    nn.init.normal_(module[6].weight, std=1e4)
+    report = diagnose(module, X, Y, loss=lambda output, _: output.exp().mean())
+    assert report.check("finite").layers == ("6",)
+    report.fixed(module)
+    assert report.after.verdict == "good"

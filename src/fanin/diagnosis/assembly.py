@@ -105,6 +105,7 @@ def layer(
         saturation=at_ends and summaries.saturation(at_ends, *flat_ends, last_sums),
         dead_units=summaries.dead_units(at_ends, last_sums) if at_ends else (),
         constant_units=summaries.constant_units(measures.preactivation.sums),
+        faint_units=_faint(weight, described),
         outlying_biases=_outlying(measures, bias),
         copies=copies,
         twins=twins,
@@ -211,6 +212,13 @@ def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int
     if numbers.shape != np.shape(measures.preactivation.sums.mean):  # complex ones count twice
         return ()
     return summaries.outlying_biases(measures.preactivation.sums, numbers)
+
+
+def _faint(weight: ParameterFacts | None, described: Layer) -> tuple[int, ...]:
+    """Units with next to no weights, where each was measured by itself."""
+    if weight is None or np.size(weight.measures.data.mean) != described.units:
+        return ()
+    return summaries.faint_units(weight.measures.data)
 
 
 def _equal_units(

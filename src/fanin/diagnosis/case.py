@@ -298,13 +298,23 @@ class Case:
         return layer.name not in self.misfits and misfit(layer) > MISFIT
 
     def caused(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Layers at fault; in the place of those with running statistics of other data before
-        them, the layers that use these."""
+        """Layers at fault; in the place of those that come after running statistics of other data,
+        or after a layer that lets nothing through, these."""
         found: list[str] = []
         for name in names:
-            by = self.misfits.keys() & {*self.ancestors(name), name}
-            found += by or [name]
+            before = {*self.ancestors(name), name}
+            shut = self.in_order(before & self._shut)[:1]
+            found += self.misfits.keys() & before or shut or [name]
         return self.in_order(found)
+
+    @cached_property
+    def _shut(self) -> set[str]:
+        """The layers all of whose units are dead."""
+        return {
+            layer.name
+            for layer in self.layers.values()
+            if layer.units and len(layer.dead_units) == layer.units
+        }
 
     def added(self, layer: Layer) -> Number:
         """ln of what the sum that reads a layer has, over what it had without it."""

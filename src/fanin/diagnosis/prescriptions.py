@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fanin.diagnosis.assembly import gain_of
 from fanin.diagnosis.case import Case
-from fanin.diagnosis.checks.finite import owner
+from fanin.diagnosis.checks.finite import owner, too_wide
 from fanin.diagnosis.checks.output import output_bias_dominates
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
 from fanin.diagnosis.recording import Layer
@@ -80,6 +80,9 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
             return []
         reason = f"{layer.name} gives numbers of the size {math.sqrt(size):.3g}; layers expect 1"
         return _scaled(layer, 1.0 / math.sqrt(size), "to a root mean square of 1", reason, check)
+    if layer.faint_units and layer.weight and layer.role != "output":
+        reason = "their weights are a hundred times smaller than those of others"
+        return [_drawn(layer, layer.faint_units, check, reason)]
     wanted = OUTPUT_GAIN if layer.role == "output" else case.wanted_gain(layer)
     if not layer.gain or not wanted or not layer.fan_in:
         return []
@@ -245,6 +248,9 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
         units, shift = dead_by_bias(layer), normalised_bias(layer)
         closed = [own for own in layer.parameters if own.data.largest == 0.0]
         gain = next((own.name for own in closed if own.role == "normalisation gain"), None)
+        # In a branch that can be gone round gains of 0 are a way to start.
+        if shift is not None and layer.name in case.aside:
+            gain = None
         if gain is not None:
             reason = "gains of 0 let nothing through"
             made.append(_prescription(gain, layer, "draw", check.name, "set to 1", reason))
@@ -263,9 +269,27 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
             made.append(_prescription(bias, layer, "zero", check.name, change, reason, units=some))
         elif layer.kind == "recurrent":
             made += _opened(layer, check.name)
+        elif layer.kind == "activation":
+            made += _lifted(case, layer, check.name)
         elif layer.weight and layer.dead_units:
             made.append(_drawn(layer, layer.dead_units, check.name, "their units are dead"))
     return made
+
+
+def _lifted(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """The units of the layer before an activation that hold it where it is flat: their biases set
+    to zero, or their weights drawn again."""
+    before = case.read(layer)
+    dead = tuple(layer.first_unit + unit for unit in layer.dead_units)
+    if before is None or before.weight is None or max(dead, default=0) >= before.units:
+        return []
+    bias = case.parameters.get(before.bias or "")
+    if bias is None or (bias.data.largest or 0.0) <= OPEN:
+        return [_drawn(before, dead, check, f"they hold units of {layer.name} flat")]
+    change = f"of {len(dead)} units set to 0" if len(dead) < before.units else "set to 0"
+    reason = f"these biases hold units of {layer.name} where it is flat"
+    some = dead if len(dead) < before.units else ()
+    return [_prescription(bias.name, before, "zero", check, change, reason, units=some)]
 
 
 def _opened(layer: Layer, check: str) -> list[Prescription]:
@@ -322,16 +346,20 @@ def _finite(case: Case, check: Check) -> list[Prescription]:
     first = case.recording.not_finite
     for name in (first.place, *first.also) if first is not None else ():
         layer = owner(case, name)
-        if layer is not None and name not in case.parameters:
+        if layer is not None and name not in case.parameters and name != layer.name:
             made.append(_prescription(name, layer, "draw", check.name, ANEW, reason))
-    return made
+    if made:
+        return made
+    named = case.layers[check.layers[0]] if check.layers else case.output
+    scales = [each for layer in too_wide(case, named) for each in scale_of(case, layer, check.name)]
+    return [each for each in scales if each.number is None or each.number < 1.0]
 
 
 _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "finite": _finite,
     "loss": _output,
     "logits": _output,
-    "saturation": _scales,
+    "saturation": _narrower,
     "gain": _scales,
     "input scale": _scales,
     "running statistics": _scales,

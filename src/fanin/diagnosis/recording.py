@@ -176,17 +176,23 @@ class Layer:
     saturation: Saturation | None = None
     dead_units: tuple[int, ...] = ()
     """units at one flat end, or zero, for every example: no gradient passes"""
+    starved: tuple[str, ...] = ()
+    """input matrices of a recurrent layer that next to no gradient reaches, though it does others"""
     constant_units: tuple[int, ...] = ()
     """units whose pre-activation is the same for every example"""
     twins: tuple[tuple[int, ...], ...] = ()
     """groups of units with the same weights and the same gradients: they stay one"""
     copies: tuple[tuple[int, ...], ...] = ()
     """groups with the same weights, whatever their gradients (of an embedding: symbols)"""
+    faint_units: tuple[int, ...] = ()
+    """units whose weights are a hundred times smaller than those of most"""
     outlying_biases: tuple[int, ...] = ()
     """units whose bias outweighs their weighted sums and the other units' pre-activations"""
     map: tuple[str, ...] = ()
     """a row for each of the first examples (at most 64), a character for each unit: + saturated
     high, - saturated low, 0 exactly zero, . none of these; empty where there is nothing to see"""
+    first_unit: int = 0
+    """of an activation that is given a part of a layer: which unit of that layer is its first"""
     calls: int = 1
     place: str = ""
     """the line that called it, where the framework tells"""

@@ -113,6 +113,15 @@ def constant_units(preactivation: UnitSums) -> tuple[int, ...]:
     return indices(same & (np.asarray(preactivation.finite) > 0))
 
 
+def faint_units(weights: UnitSums) -> tuple[int, ...]:
+    """Units whose weights are a hundred times smaller than those of one in four."""
+    _, mean, variance = _unit_moments(weights)
+    power = variance + mean**2
+    if not power.size or power.min() >= 1e-4 * power.max():
+        return ()
+    return indices(power < 1e-4 * np.quantile(power, 0.75))
+
+
 def outlying_biases(preactivation: UnitSums, bias: Float[Any, " units"]) -> tuple[int, ...]:
     """Units whose bias outweighs all that their weighted sums ever do, and other units' biases.
 

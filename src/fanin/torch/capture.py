@@ -156,7 +156,10 @@ class Capture(TorchDispatchMode):
         result = func(*args, **named)
         node = None if step is None else step.after(result)
         if node is not None:
-            self.sources.mark(first(result), Source((node.number,)))
+            made = Source((node.number,))
+            if step is not None and step.beside.nodes:
+                made = together((made, step.beside), False)
+            self.sources.mark(first(result), made)
             self._pending.append((node, first(result)))
         else:
             factor = None if given[1:] else operators.constant(operator.name, args)

@@ -23,6 +23,10 @@ SHUT = 1e-3
 """A recurrent layer starts with outputs of a hundredth of its input and more; shut gates hold them
 below this part of it."""
 
+STARVED = 1e-6
+"""Of layers upon layers the first has a tenth of the last one's gradient, shut gates let 1e-9
+through."""
+
 
 @dataclass
 class Chain:
@@ -217,7 +221,7 @@ class Assembly:
         if first.weight is not None and first.weight.groups > 1 and layer.copies:
             layer = _of_one_input(layer, first.weight)
         if first.kind == "recurrent":
-            layer = replace(layer, dead_units=_shut(layer, preactivation))
+            layer = replace(layer, dead_units=_shut(layer, preactivation), starved=_starved(layer))
         return _multiplied(self._with_weight(layer, chain), factor * after)
 
     def _described(self, chain: Chain, before: Measured | None) -> Layer:
@@ -246,6 +250,7 @@ class Assembly:
             statistics=self._running_statistics(norm) if norm else None,
             bias=own.get(first.bias) if first.bias else None,
             magnitude=own.get(weight.magnitude) if weight and weight.magnitude else None,
+            first_unit=first.first_unit,
             calls=first.call,
             place=last.place,
             places=last.size / max(1, self.examples * last.units),
@@ -348,6 +353,17 @@ def _shut(layer: Layer, output: Measured) -> tuple[int, ...]:
     sums = output.signal.sums
     largest = np.maximum(np.abs(sums.lowest), np.abs(sums.highest))
     return tuple(np.flatnonzero(largest < SHUT * min(1.0, given or 0.0)).tolist())
+
+
+def _starved(layer: Layer) -> tuple[str, ...]:
+    """The input matrices whose gradient is as good as nothing beside the largest."""
+    sizes = {
+        own.name: own.gradient.largest or 0.0
+        for own in layer.parameters
+        if own.gradient is not None
+    }
+    least = STARVED * max(sizes.values(), default=0.0)
+    return tuple(name for name, size in sizes.items() if "weight_ih" in name and size < least)
 
 
 def _multiplied(layer: Layer, factor: float) -> Layer:

@@ -90,6 +90,8 @@ class Node:
     """whether its units become the pixels of finer pictures"""
     factor: float = 1.0
     """a constant between what it reads and itself"""
+    first_unit: int = 0
+    """which unit of the node that it reads is its first, where it was given a part of it"""
     given: Measured | None = None
     """what an activation, normalisation or weight was given, where that was measured"""
     output: Measured | None = None

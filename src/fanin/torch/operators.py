@@ -220,6 +220,7 @@ _ACTIVATIONS: dict[str, Callable[..., Applied | None]] = {
     "tanh": _plain("tanh", torch.tanh),
     "relu": _plain("relu", F.relu),
     "sigmoid": _plain("sigmoid", torch.sigmoid),
+    "glu": _plain("sigmoid", torch.sigmoid),
     "silu": _plain("silu", F.silu),
     "hardswish": _plain("hardswish", F.hardswish),
     "hardsigmoid": _plain("hardsigmoid", F.hardsigmoid),

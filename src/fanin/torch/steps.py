@@ -34,7 +34,10 @@ class Step:
         self.sample: Tensor | None = None
         self.given: signals.Measured | None = None
         self.axis = 0
+        self.first_unit = 0
         self.source = NOTHING
+        self.beside = NOTHING
+        """what else than its own node the result comes from"""
 
     def before(self) -> None:
         """What must be measured before the operation, which may write over it."""
@@ -49,6 +52,9 @@ class Step:
         if not self.source.data or x.ndim == 0:
             return
         self.applied = operators.applied(name, arguments, self.named)
+        if name == "glu":
+            self._gate(x)
+            return
         normalises = name in operators.NORMALISATIONS
         if self.applied is None and not normalises:
             return
@@ -60,12 +66,32 @@ class Step:
         read = self.source.node
         if read is None or self.capture.nodes[read].size != x.numel() or read == 0:
             self.given = self.capture.tables.measured(x, self.axis, self.sample)
+            self.first_unit = self._first_unit(x)
         if self.operator.in_place and address(self.sample) == address(x):
             self.sample = self.sample.clone()
+
+    def _gate(self, x: Tensor) -> None:
+        """A gated unit: the second half of what it is given, squashed, multiplies the first."""
+        along = (self.arguments[1] if len(self.arguments) > 1 else -1) % x.ndim
+        gate = x.chunk(2, along)[1]
+        self.axis = along
+        self.sample = signals.table(gate, along)
+        self.given = self.capture.tables.measured(gate, along, self.sample)
+        self.first_unit = self._first_unit(gate)
+
+    def _first_unit(self, x: Tensor) -> int:
+        """Which unit of the node that x is a part of comes first in it, where it is a view."""
+        node = self.capture.nodes[self.source.node or 0]
+        whole = x.untyped_storage().nbytes() // x.element_size()
+        if not node.number or node.size != whole or x.ndim <= node.axis:
+            return 0
+        return x.storage_offset() // x.stride(node.axis) % node.units if x.stride(node.axis) else 0
 
     def after(self, result: Any) -> Node | None:
         """The node of this operation; None where it is none of its own."""
         name = self.operator.name
+        if name == "glu" and self.applied is not None:
+            return self._gated(first(result), self.applied)
         if self.applied is not None:
             return self._activation(first(result), self.applied)
         if name in operators.PRODUCTS:
@@ -101,6 +127,8 @@ class Step:
         if node is None or self.sample is None:
             return node
         node.activation, node.given = applied, self.given
+        if node.read is None:
+            node.first_unit = self.first_unit
         scaled = self.source.multiplied
         if scaled is not None and self.source.factor != 1.0:
             of = self.capture.nodes[scaled]
@@ -110,6 +138,18 @@ class Step:
         node.output = self.capture.tables.measured(output, self.axis, after)
         node.ends = measurements.ends(self.sample, after, *operators.ends_of(applied))
         node.size = output.numel()
+        return node
+
+    def _gated(self, output: Tensor, applied: Applied) -> Node | None:
+        """The gate of a gated unit; what it hands on is the product with the other half."""
+        node = self.capture.add("activation", "glu", self.source, output, self.axis, size=-1)
+        if node is None or self.sample is None:
+            return node
+        self.beside = self.source
+        node.activation, node.given, node.first_unit = applied, self.given, self.first_unit
+        gate = applied.function(self.sample)
+        node.output = self.capture.tables.measured(gate, 1)
+        node.ends = measurements.ends(self.sample, gate, *operators.ends_of(applied))
         return node
 
     def _normalisation(self, output: Tensor) -> Node | None:

@@ -1,5 +1,7 @@
 """Values that are not finite: the first place that produced one."""
 
+import math
+
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
@@ -12,7 +14,11 @@ def finite(case: Case) -> Check:
         text = "All parameters, outputs and gradients are finite."
     else:
         text = f"Not all values are finite. It begins here: {first.text}."
-    at_fault = None if first is None else owner(case, first.place)
+    at_fault: list[Layer] = []
+    if first is not None and first.what == "loss":
+        at_fault = too_wide(case, case.output)
+    elif first is not None and (own := owner(case, first.place)) is not None:
+        at_fault = [own]
     return Check(
         name="finite",
         verdict="good" if first is None else "bad",
@@ -20,10 +26,27 @@ def finite(case: Case) -> Check:
         expected=0.0,
         low=None,
         high=0.0,
-        layers=(at_fault.name,) if at_fault else (),
+        layers=tuple(each.name for each in at_fault),
         text=text,
         source="IEEE 754: what is not finite never becomes finite again in training",
     )
+
+
+def too_wide(case: Case, last: Layer | None) -> list[Layer]:
+    """The layers up to one whose own weights, or gains, are so wide that numbers overflow."""
+    limit = case.thresholds.gain_ratio_elsewhere
+    layers = case.upstream(last) if last is not None else list(case.layers.values())
+    return [each for each in layers if limit.verdict(max(1.0, _width(case, each))) != "good"]
+
+
+def _width(case: Case, layer: Layer) -> float:
+    """How many times too wide what a layer multiplies by is."""
+    own = case.parameters.get(layer.weight or "") if layer.kind == "embedding" else None
+    if layer.normalisation is not None:
+        own = layer.own("normalisation gain")
+    if own is not None or layer.normalisation is not None or layer.kind == "embedding":
+        return math.sqrt((own and own.data.second_moment) or 1.0)
+    return (layer.gain or 1.0) / (case.wanted_gain(layer) or 1.0)
 
 
 def owner(case: Case, place: str) -> Layer | None:

@@ -77,7 +77,9 @@ def input_scale(case: Case) -> Check | None:
         and any(reader.normalisation is None for reader in case.readers(layer.name))
     }
     # Small embeddings are a way to start.
-    verdicts = {name: limit.verdict(max(1.0, size)) for name, size in sizes.items()}
+    verdicts: dict[str, Verdict] = {
+        name: limit.verdict(max(1.0, size)) for name, size in sizes.items()
+    }
     if case.input_size is not None:
         sizes[INPUT] = case.input_size
         verdicts[INPUT] = limit.verdict(case.input_size)

@@ -50,12 +50,16 @@ def dead_units(case: Case) -> Check | None:
     layers = [
         layer
         for layer in case.layers.values()
-        if layer.saturation is not None or (layer.kind == "recurrent" and layer.dead_units)
+        if layer.saturation is not None
+        or (layer.kind == "recurrent" and (layer.dead_units or layer.starved))
     ]
     if not layers:
         return None
     limit = case.thresholds.dead
-    shares = {layer.name: len(layer.dead_units) / max(1, layer.units) for layer in layers}
+    shares = {
+        layer.name: 1.0 if layer.starved else len(layer.dead_units) / max(1, layer.units)
+        for layer in layers
+    }
     by_bias = {layer.name: dead_by_bias(layer) for layer in layers}
     verdicts: dict[str, Verdict] = {
         name: worst(
@@ -73,7 +77,12 @@ def dead_units(case: Case) -> Check | None:
     worst_layer = max(shares, key=lambda name: (name in named, shares[name]))
     layer = case.layers[worst_layer]
     text = f"At most {shares[worst_layer]:.1%} of a layer's units are dead ({worst_layer})."
-    if bad:
+    if bad and layer.starved and not layer.dead_units:
+        text = (
+            f"Next to no gradient reaches {', '.join(layer.starved)}: shut gates of {worst_layer} "
+            "let next to nothing through."
+        )
+    elif bad:
         count = len(layer.dead_units)
         text = (
             f"{count} of {layer.units} units of {worst_layer} are dead: for all "
