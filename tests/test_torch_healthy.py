@@ -109,6 +109,39 @@ def test_lightning_is_told_of_a_batch_that_cannot_be_told_apart():
     assert callback.report is None
 
 
+def test_lightning_trains_on_where_no_diagnosis_can_be_made(tmp_path):
+    pl = lightning()
+    from fanin.torch.lightning import StepZero
+
+    class Model(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp(1.0)
+
+        def forward(self, x):
+            return self.net(x)
+
+        def training_step(self, batch, index):
+            return F.cross_entropy(self(batch[0]), batch[1] % 4)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.01)
+
+    callback = StepZero()
+    trainer = pl.Trainer(
+        max_steps=3, accelerator="cpu", callbacks=[callback], logger=False,
+        accumulate_grad_batches=2, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(Model(), DataLoader(TensorDataset(X, Y + 400), 32))
+    (said,) = [str(each.message) for each in caught if "StepZero" in str(each.message)]
+    assert said.startswith("StepZero could not diagnose the module: targets are the classes")
+    assert trainer.global_step == 3
+    assert callback.report is None
+
+
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "good"), (3_000.0, "bad")])
 def test_the_trainer_of_transformers_diagnoses_at_the_first_batch(factor, verdict, tmp_path):
     with warnings.catch_warnings():

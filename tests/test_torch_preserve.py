@@ -2,6 +2,8 @@
 
 import copy
 import random
+import threading
+from collections import deque
 
 import numpy as np
 import pytest
@@ -235,3 +237,77 @@ def test_what_a_gradient_holds_is_put_back():
     assert module.linear.weight.grad is held
     assert torch.equal(held, torch.ones(4, 6))
     assert module.linear.bias.grad is None
+
+
+class Counter:
+    def __init__(self):
+        self.calls, self.history = 0, []
+
+
+class Keeping(nn.Module):
+    """Keeps things in places that PyTorch does not look after."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.tensors = [torch.zeros(4), {"mean": torch.ones(4)}]
+        self.array, self.recent = np.zeros((3, 4)), deque([1, 2], maxlen=2)
+        self.tally, self.names = Counter(), {"known"}
+        self.unregistered = [nn.BatchNorm1d(4)]
+        self.cache: dict = {}
+        self.tuple = (np.arange(3), [])
+
+    def forward(self, x):
+        x = self.unregistered[0](self.linear(x))
+        with torch.no_grad():
+            self.tensors[0] += x.mean(0)
+            self.tensors[1]["mean"].mul_(0.9)
+        self.array[0] = 1.0
+        self.tuple[0][1] = 7
+        self.tuple[1].append(x)
+        self.recent.append(3)
+        self.tally.calls += 1
+        self.tally.history.append(float(x.detach().sum()))
+        self.names.add("new")
+        self.cache["keys"] = x.detach()
+        return x
+
+
+def held(module):
+    norm = module.unregistered[0]
+    tensors = [module.tensors[0], module.tensors[1]["mean"], norm.running_mean, norm.weight]
+    return (
+        [tensor.detach().numpy().tobytes() for tensor in tensors],
+        int(norm.num_batches_tracked),
+        module.array.tobytes(),
+        module.tuple[0].tolist(),
+        len(module.tuple[1]),
+        list(module.recent),
+        module.tally.calls,
+        list(module.tally.history),
+        set(module.names),
+        dict(module.cache),
+    )
+
+
+def test_what_forward_changes_inside_of_things_is_put_back_and_told():
+    module = Keeping()
+    before, ids = held(module), [id(each) for each in (module.array, module.recent, module.tally)]
+    report = diagnose(module, torch.randn(16, 6), torch.randint(4, (16,)))
+    assert held(module) == before
+    assert [id(each) for each in (module.array, module.recent, module.tally)] == ids
+    (said,) = [each for each in report.recording.not_seen if "attributes" in each]
+    keeper_names = said.partition(": ")[2]
+    assert "tensors[0]" in keeper_names
+    assert "and" in keeper_names  # more than are listed
+
+
+def test_what_hangs_on_a_module_is_found_whatever_it_is():
+    one = {"itself": None}
+    one["itself"] = one
+    module = Keeping()
+    module.loop, module.lock, module.lines = one, threading.Lock(), (line for line in "ab")
+    module.many = [np.zeros(2)] * 5_000
+    report = diagnose(module, torch.randn(16, 6), torch.randint(4, (16,)))
+    assert report.verdict == "good"
+    assert next(module.lines) == "a"

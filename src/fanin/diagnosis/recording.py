@@ -177,7 +177,7 @@ class Layer:
     dead_units: tuple[int, ...] = ()
     """units at one flat end, or zero, for every example: no gradient passes"""
     starved: tuple[str, ...] = ()
-    """input matrices of a recurrent layer that next to no gradient reaches, though it does others"""
+    """input matrices of a recurrent layer that next to no gradient reaches"""
     constant_units: tuple[int, ...] = ()
     """units whose pre-activation is the same for every example"""
     twins: tuple[tuple[int, ...], ...] = ()

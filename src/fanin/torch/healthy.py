@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import nn
 
 from fanin.diagnosis.report import VERDICTS, Report
-from fanin.errors import OptionError
+from fanin.errors import FaninError, OptionError
 from fanin.torch.diagnosing import diagnose
 from fanin.torch.losses import LossFunction
 from fanin.torch.passing import Inputs
@@ -39,6 +39,21 @@ def assert_healthy(
         raise AssertionError(head(report))
     if report.verdict != "good":
         warnings.warn(head(report), UnhealthyWarning, stacklevel=2)
+    return report
+
+
+def looked(module: nn.Module, inputs: Inputs, targets: Any, loss: Any) -> Report | None:
+    """The report of a diagnosis for a trainer, which goes on whatever it says.
+
+    An UnhealthyWarning where it is not good; another warning, and None, where none could be made.
+    """
+    try:
+        report = diagnose(module, inputs, targets, loss)
+    except FaninError as error:
+        warnings.warn(f"StepZero could not diagnose the module: {error}", stacklevel=3)
+        return None
+    if report.verdict != "good":
+        warnings.warn(head(report), UnhealthyWarning, stacklevel=3)
     return report
 
 

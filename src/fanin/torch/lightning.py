@@ -9,17 +9,16 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fanin.diagnosis.report import Report
-from fanin.torch.diagnosing import diagnose
-from fanin.torch.healthy import UnhealthyWarning, head
+from fanin.torch.healthy import looked
 from fanin.torch.losses import LossFunction
 
 
 class StepZero(Callback):
     """`Trainer(callbacks=[StepZero()])`: an UnhealthyWarning where the module's start is not good.
 
-    A batch is (inputs, targets) unless `split` makes these two of it; one that is neither is told
-    of in a warning, and training goes on. `loss` is that of `fanin.torch.diagnose`. The report
-    stays in `report`.
+    A batch is (inputs, targets) unless `split` makes these two of it; one that is neither, or that
+    cannot be diagnosed, is told of in a warning, and training goes on. `loss` is that of
+    `fanin.torch.diagnose`. The report stays in `report`.
     """
 
     def __init__(
@@ -30,12 +29,14 @@ class StepZero(Callback):
         super().__init__()
         self.loss, self.split = loss, split
         self.report: Report | None = None
+        self._looked = False
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.report is not None or trainer.global_step or not trainer.is_global_zero:
+        if self._looked or trainer.global_step or not trainer.is_global_zero:
             return
+        self._looked = True
         if self.split is None and not (isinstance(batch, tuple | list) and len(batch) == 2):
             warnings.warn(
                 f"StepZero did not look: the batch is a {type(batch).__name__}, and not (inputs, "
@@ -44,6 +45,4 @@ class StepZero(Callback):
             )
             return
         inputs, targets = batch if self.split is None else self.split(batch)
-        self.report = diagnose(pl_module, inputs, targets, self.loss)
-        if self.report.verdict != "good":
-            warnings.warn(head(self.report), UnhealthyWarning, stacklevel=2)
+        self.report = looked(pl_module, inputs, targets, self.loss)

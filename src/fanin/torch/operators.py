@@ -34,7 +34,9 @@ def operator(function: Any) -> Operator:
     writes = tuple(
         place
         for place, argument in enumerate(function._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
+        if (argument.alias_info is not None and argument.alias_info.is_write)
+        # Batch normalisations write to their running statistics, and do not all say so.
+        or (argument.name.startswith("running_") and "batch_norm" in name)
     )
     return Operator(name[:-1] if in_place else name, in_place, writes)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fanin.torch.holdings import NOTHING_INSIDE, Holdings, equal
 from fanin.torch.naming import Names
 from fanin.torch.operators import operator
 from fanin.torch.tensors import address
@@ -32,24 +33,21 @@ class Keeper:
             for buffer in each.__dict__["_buffers"].values():
                 if buffer is not None:
                     self._buffers.setdefault(id(buffer), (buffer, buffer.detach().clone()))
-        attributes = [
-            (_dotted(names.modules.get(id(each), ""), name), value)
-            for each, own in zip(self._modules, self._own, strict=True)
-            for name, (value, _) in own.items()
-        ]
-        self._plain = {id(value): name for name, value in attributes if isinstance(value, Tensor)}
-        plain = [value for _, value in attributes if isinstance(value, Tensor)]
         parameters = [*names.parameters.values()]
+        self._holdings = Holdings()
+        self._holdings.leave_out((*self._modules, *parameters))
+        for each, own in zip(self._modules, self._own, strict=True):
+            path = names.modules.get(id(each), "")
+            for name, value in own.items():
+                if type(value) not in NOTHING_INSIDE:
+                    self._holdings.add(_dotted(path, name), value)
+        self._plain = {id(value): name for name, value in self._holdings.tensors}
+        plain = [value for _, value in self._holdings.tensors]
         gradients = [each.grad for each in parameters if each.grad is not None]
         self._storages: dict[int, list[Tensor]] = {}
         for each in (*parameters, *gradients, *inputs, *plain):
             if (place := address(each)) != -1:
                 self._storages.setdefault(place, []).append(each)
-        self._generators = [
-            (name, value, _state(value))
-            for name, value in attributes
-            if isinstance(value, torch.Generator | np.random.Generator | random.Random)
-        ]
         self._copies: dict[int, tuple[Tensor, Tensor]] = {}
         self._flags = [
             (parameter, parameter.requires_grad, parameter.grad, parameter.data)
@@ -91,11 +89,8 @@ class Keeper:
                 elif not _same(tensor, copy):
                     tensor.data.copy_(copy)
                     changed.extend([self._plain[id(tensor)]] if id(tensor) in self._plain else [])
-        for name, generator, state in self._generators:
-            if repr(_state(generator)) != repr(state):
-                _set_state(generator, state)
-                changed.append(name)
-        return tuple(changed)
+        changed.extend(self._holdings.put_back())
+        return tuple(dict.fromkeys(changed))
 
     def _put_back(self, module: nn.Module, own: dict[str, Any]) -> Iterator[str]:
         """Attributes that `forward` set: put back where they were rebound, or hold plain things."""
@@ -107,17 +102,13 @@ class Keeper:
             if name not in own:
                 del now[name]
                 yield _dotted(path, name)
-            elif own[name][0] is not now[name]:
-                if not _equal(own[name][0], now[name]):
+            elif own[name] is not now[name]:
+                if not equal(own[name], now[name]):
                     yield _dotted(path, name)
-                now[name] = own[name][0]
-        for name, (value, content) in own.items():
-            if name not in now:
-                now[name] = value
-                yield _dotted(path, name)
-            elif content is not None and not _equal(content, value):
-                _refill(value, content)
-                yield _dotted(path, name)
+                now[name] = own[name]
+        for name in [each for each in own if each not in now]:
+            now[name] = own[name]
+            yield _dotted(path, name)
 
 
 # These are looked after one by one, or are no affair of a pass.
@@ -145,53 +136,9 @@ class Watch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """The attributes of a module, each with a copy of what it holds if that can be changed."""
-    return {
-        name: (value, value.copy() if isinstance(value, dict | list | set) else None)
-        for name, value in module.__dict__.items()
-        if name not in _OWN
-    }
-
-
-def _state(generator: torch.Generator | np.random.Generator | random.Random) -> Any:
-    if isinstance(generator, torch.Generator):
-        return bytes(generator.get_state().tolist())
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    return generator.bit_generator.state
-
-
-def _set_state(
-    generator: torch.Generator | np.random.Generator | random.Random, state: Any
-) -> None:
-    if isinstance(generator, torch.Generator):
-        generator.set_state(torch.tensor(list(state), dtype=torch.uint8))
-    elif isinstance(generator, random.Random):
-        generator.setstate(state)
-    else:
-        generator.bit_generator.state = state
-
-
-def _refill(value: Any, content: Any) -> None:
-    value.clear()
-    value.extend(content) if isinstance(value, list) else value.update(content)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two attributes say the same; not by `==`, which tensors make arrays of."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(one[key] is other[key] for key in one)
-    if isinstance(one, list | tuple):
-        same = len(one) == len(other)
-        return same and all(a is b for a, b in zip(one, other, strict=True))
-    if isinstance(one, set):
-        return one == other
-    if isinstance(one, int | float | str | bool | None):
-        return one == other
-    return one is other
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """The attributes of a module that are not looked after one by one."""
+    return {name: value for name, value in module.__dict__.items() if name not in _OWN}
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

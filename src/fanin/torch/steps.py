@@ -85,7 +85,8 @@ class Step:
         whole = x.untyped_storage().nbytes() // x.element_size()
         if not node.number or node.size != whole or x.ndim <= node.axis:
             return 0
-        return x.storage_offset() // x.stride(node.axis) % node.units if x.stride(node.axis) else 0
+        step = max(1, int(x.stride(node.axis)))
+        return int(x.storage_offset()) // step % node.units
 
     def after(self, result: Any) -> Node | None:
         """The node of this operation; None where it is none of its own."""

@@ -2,21 +2,20 @@
 # pyright: basic, reportMissingImports=false
 # The library may not be there where types are checked.
 
-import warnings
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from fanin.diagnosis.report import Report
-from fanin.torch.diagnosing import diagnose
-from fanin.torch.healthy import UnhealthyWarning, head
+from fanin.torch.healthy import looked
 
 
 class StepZero(TrainerCallback):
     """`Trainer(callbacks=[StepZero()])`: an UnhealthyWarning where the model's start is not good.
 
-    The loss is the model's own; the report stays in `report`.
+    The loss is the model's own; the report stays in `report`. Training goes on where none could be
+    made.
     """
 
     def __init__(self) -> None:
@@ -36,9 +35,7 @@ class StepZero(TrainerCallback):
             labels = named.get("labels")
             classes = isinstance(labels, Tensor) and not labels.is_floating_point()
             loss = cross_entropy if classes else None
-            self.report = diagnose(module, named or given, labels if classes else None, loss)
-            if self.report.verdict != "good":
-                warnings.warn(head(self.report), UnhealthyWarning, stacklevel=2)
+            self.report = looked(module, named or given, labels if classes else None, loss)
 
         handle = model.register_forward_pre_hook(at_first_batch, with_kwargs=True)
 
