@@ -108,6 +108,23 @@ class Encoder(nn.Module):
         return self.head(self.encoder(x, mask=mask, is_causal=True))
 
 
+class Translator(nn.Module):
+    """`nn.Transformer` with a table of symbols and a head, shared by both sides."""
+
+    def __init__(self, symbols: int = SYMBOLS, width: int = 64) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, width)
+        self.position = nn.Parameter(0.02 * torch.randn(1, TOKENS, width))
+        self.transformer = nn.Transformer(width, 4, 2, 2, 2 * width, batch_first=True)
+        self.head = nn.Linear(width, symbols)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(length, device=x.device)
+        given = self.embedding(x) + self.position[:, :length]
+        return self.head(self.transformer(given, given, tgt_mask=mask))
+
+
 class UNet(nn.Module):
     """Two levels down and up again, with group normalisation; pictures to pictures."""
 
@@ -210,6 +227,7 @@ STOCK = (
     Stock("GRU, 2 layers", "torch.nn", lambda: Recurrent(nn.GRU), tokens),
     Stock("TransformerEncoder, norm last", "torch.nn", Encoder, tokens),
     Stock("TransformerEncoder, norm first", "torch.nn", lambda: Encoder(True), tokens),
+    Stock("Transformer", "torch.nn", Translator, tokens),
 )  # fmt: skip
 
 

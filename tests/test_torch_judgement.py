@@ -779,6 +779,18 @@ def test_running_statistics_of_other_data_are_named_and_measured_anew(spoil, act
         assert diagnose(module.train(), PICTURES, LABELS).check("finite").verdict == "good"
 
 
+def test_statistics_that_no_batch_has_gone_into_are_told_of_as_such():
+    torch.manual_seed(0)
+    layers = [[nn.Conv2d(c, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()] for c in (3, 16, 16)]
+    flat = [each for some in layers for each in some]
+    module = nn.Sequential(*flat, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+    assert diagnose(module, PICTURES, LABELS).verdict == "good"
+    check = diagnose(module.eval(), PICTURES, LABELS).check("running statistics")
+    assert check.verdict == "suspect"
+    assert "of 4 are 0 and 1, as they begin" in check.text
+    assert "In training mode it uses the batch's own." in check.text
+
+
 def test_inputs_that_running_statistics_do_not_fit_are_told_of():
     module = normalised()
     report = diagnose(module, PICTURES * 60 + 128, LABELS)

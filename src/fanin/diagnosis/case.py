@@ -280,6 +280,11 @@ class Case:
         if misfit(self.layers[name]) > used.shift / max(1.0, spread):
             how = f"varies {spread:.3g} times as much as the running variance says"
         which = used.names[0].rpartition(".")[0] or name
+        if used.fresh:
+            return (
+                f"The running statistics of {which} are 0 and 1, as they begin, and what it "
+                f"normalises {how}. In training mode it uses the batch's own."
+            )
         return f"What {which} normalises {how}, which was not made on such examples."
 
     def ancestors(self, name: str) -> set[str]:

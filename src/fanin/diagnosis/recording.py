@@ -96,6 +96,8 @@ class RunningStatistics:
     spread: Number
     """deviations as they are over those that are used, root mean square over units; None where
     one example at one place has none"""
+    fresh: bool = False
+    """whether they are 0 and 1, as they begin: no batch has gone into them"""
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,9 @@ class Assembly:
             return None
         alone = self.examples == 1 and given.rows == 1
         fit = summaries.fit(given.signal.sums, mean, variance)
-        return RunningStatistics(tuple(norm.running), fit[0], None if alone else fit[1])
+        fresh = not mean.any() and bool((abs(variance - 1.0) < 0.01).all())
+        spread = None if alone else fit[1]
+        return RunningStatistics(tuple(norm.running), fit[0], spread, fresh)
 
     def _widest(self, chain: Chain) -> tuple[str | None, int | None]:
         """Of a recurrent layer's matrices the one with the largest gain, and its fan-in."""

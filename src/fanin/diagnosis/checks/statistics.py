@@ -18,15 +18,18 @@ def running_statistics(case: Case) -> Check | None:
     at_fault = [name for name in case.misfits if limit.verdict(sizes[name]) != "good"]
     text = "Running statistics are those of what is normalised by them."
     if at_fault:
-        text = " ".join(case.misfit_in_words(name) for name in at_fault[:4])
+        text = " ".join(case.misfit_in_words(name) for name in at_fault[:2])
         own = case.recording.input and case.recording.input.second_moment
         first = min(at_fault, key=case.order.__getitem__)
         if own and not 0.01 < own < 64.0 and not case.ancestors(first) & sizes.keys():
             text += case.reasons([INPUT])
-        text += f" So with {case.listed(at_fault)}." if len(at_fault) > 4 else ""
+        text += f" So with {case.listed(at_fault)}." if len(at_fault) > 2 else ""
+    verdict = limit.verdict(sizes[largest]) if case.misfits else "good"
+    if verdict == "bad" and all(_fresh(case, name) for name in at_fault):
+        verdict = "suspect"  # what has never been trained is most likely to be, in training mode
     return Check(
         name="running statistics",
-        verdict=limit.verdict(sizes[largest]) if case.misfits else "good",
+        verdict=verdict,
         value=sizes[largest],
         expected=1.0,
         low=None,
@@ -35,3 +38,8 @@ def running_statistics(case: Case) -> Check | None:
         text=text,
         source="Ioffe and Szegedy 2015, Batch Normalization, section 3.1",
     )
+
+
+def _fresh(case: Case, name: str) -> bool:
+    used = case.layers[name].statistics
+    return used is not None and used.fresh
