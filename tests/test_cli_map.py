@@ -109,6 +109,8 @@ def test_a_map_that_was_killed_goes_on(folder):
         ("--depht 3", "--depth"),
         ("--lr 0", "lr must be above 0"),
         ("--batch 1", "batch must be 2 or more"),
+        ("--measure saturation --steps 5", "--steps is of training"),
+        ("--measure correlation --lr 0.2", "--lr is of training"),
     ],
 )
 def test_what_the_user_can_mend_is_one_message(folder, capsys, text, message):

@@ -58,8 +58,8 @@ def map_(
     width: Annotated[int | None, Parameter(group=_CELL, show_default="100")] = None,
     embedding: Annotated[int, Parameter(group=_CELL)] = 10,
     block: Annotated[int, Parameter(group=_CELL)] = 3,
-    steps: Annotated[int, Parameter(group=_TRAINING)] = 300,
-    batch: Annotated[int, Parameter(group=_TRAINING)] = 32,
+    steps: Annotated[int | None, Parameter(group=_TRAINING, show_default="300")] = None,
+    batch: Annotated[int | None, Parameter(group=_TRAINING, show_default="32")] = None,
     lr: Annotated[float | None, Parameter(group=_TRAINING, show_default="0.1")] = None,
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
     split_seed: Annotated[int, Parameter(group=_TRAINING)] = 0,
@@ -149,13 +149,20 @@ def map_(
     if place is None:  # several come together first
         use_all_cores()  # before anything has made JAX begin
     from fanin.corpus import Corpus, bundled_names, read_words
-    from fanin.map import Cell, Map, explore, read_axis
+    from fanin.map import MEASURES, Cell, Map, explore, read_axis
 
     axes = read_axis(x), read_axis(y)
     settings = given(gain=gain, sigma_b=sigma_b, depth=depth, width=width, lr=lr)
     for option, axis in (("--x", axes[0]), ("--y", axes[1])):
         if axis.setting in settings:
             raise OptionError(f"{axis.setting} is the axis {option} and an option; give it once")
+    training = given(steps=steps, batch=batch)
+    if measure in MEASURES and measure != "trained" and (training or "lr" in settings):
+        option = next(iter({**training, **given(lr=lr)}))
+        raise OptionError(
+            f"--{option} is of training, and {measure} is measured before the first step; leave it "
+            "out, or take --measure trained"
+        )
     cell = Cell(**settings)
     corpus = Corpus.of(
         bundled_names() if words is None else read_words(words), block=block, split_seed=split_seed
@@ -169,9 +176,8 @@ def map_(
         normalisation=normalisation,
         residual=residual,
         embedding=embedding,
-        steps=steps,
-        batch=batch,
         seed=seed,
+        **training,
     )
     team = come_together(place, wait, quiet=quiet)
     if team.index > 0:
