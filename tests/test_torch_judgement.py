@@ -1183,3 +1183,34 @@ def test_a_loss_that_overflows_names_the_layer_that_is_too_wide():
     assert report.check("finite").layers == ("6",)
     report.fixed(module)
     assert report.after.verdict == "good"
+
+
+@pytest.mark.parametrize("width", [144, 768, 4096])
+def test_many_rows_of_a_zero_factor_are_not_twins_by_chance(width):
+    torch.manual_seed(0)
+    linear = nn.Linear(16, width)
+    module = nn.Sequential(Adapted(linear), nn.ReLU(), nn.Linear(width, 5))
+    nn.init.normal_(module[2].weight, std=0.01)
+    report = diagnose(module, X, Y)
+    assert not [layer for layer in report.recording.layers if layer.twins]
+    assert report.verdict == "good"
+
+
+def test_a_table_of_zeros_that_learns_at_once_is_good():
+    class Pairs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.contexts = nn.Embedding(500, 64), nn.Embedding(500, 64)
+            self.bias = nn.Embedding(500, 1)
+            nn.init.normal_(self.words.weight, std=0.1)
+            nn.init.zeros_(self.contexts.weight)
+            nn.init.zeros_(self.bias.weight)
+
+        def forward(self, word, context):
+            product = (self.words(word) * self.contexts(context)).sum(-1)
+            return product + self.bias(context).squeeze(-1)
+
+    torch.manual_seed(0)
+    given = (torch.randint(500, (256,)), torch.randint(500, (256,)))
+    report = diagnose(Pairs(), given, (drawn(256) > 0).float(), "binary_cross_entropy")
+    assert report.verdict == "good", report

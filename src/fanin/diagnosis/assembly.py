@@ -242,10 +242,11 @@ def _equal_units(
     if weight.measures.gradient_prints is None:
         return copies, ()
     slopes = np.asarray(weight.measures.gradient_prints, np.float64)
+    others = _further_prints(weight.measures, len(slopes))
     twins = [
         tuple(group[place] for place in places)
         for group in copies
-        for places in _equal_among(slopes, group)
+        for places in _equal_among(slopes, others, group)
     ]
     if not np.any(prints[0]) and np.any(slopes):
         # Of a weight of zeros, some units wait for those which the gradient reaches first.
@@ -253,11 +254,31 @@ def _equal_units(
     return copies, tuple(twins)
 
 
-def _equal_among(slopes: Any, group: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Places in a group whose gradients agree but for rounding, on the scale of all gradients."""
-    scale = float(np.sqrt(np.mean(slopes**2)))
-    own = slopes[np.asarray(group)]
-    order = np.argsort(own, kind="stable")
-    label = np.concatenate([[0], np.cumsum(np.diff(own[order]) > 1e-5 * scale)])
-    found = (order[label == one] for one in np.flatnonzero(np.bincount(label) > 1))
-    return [tuple(sorted(places.tolist())) for places in found]
+def _further_prints(measures: ParameterMeasures, units: int) -> list[Any]:
+    """Of each unit's gradient the smallest and the largest entry, where they were measured of all:
+    prints of many small gradients agree by chance."""
+    gradient = measures.gradient
+    if gradient is None or np.size(gradient.lowest) != units:
+        return []
+    return [np.asarray(each, np.float64) for each in (gradient.lowest, gradient.highest)]
+
+
+def _equal_among(slopes: Any, others: list[Any], group: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Places in a group whose gradients agree but for rounding, on the scale of all gradients; and
+    on that of their own where more is known of them."""
+    units = np.asarray(group)
+    labels = _labels(slopes[units], np.full(units.size, np.sqrt(np.mean(slopes**2))))
+    for each in others:
+        own = np.max([abs(other[units]) for other in others], axis=0)
+        _, labels = np.unique(labels * units.size + _labels(each[units], own), return_inverse=True)
+    found = (np.flatnonzero(labels == one) for one in np.flatnonzero(np.bincount(labels) > 1))
+    return [tuple(places.tolist()) for places in found]
+
+
+def _labels(numbers: Any, scales: Any) -> Any:
+    """Labels of numbers, the same where they agree but for rounding on their scales."""
+    order = np.argsort(numbers, kind="stable")
+    found = np.empty(order.size, np.int64)
+    apart = np.diff(numbers[order]) > 1e-5 * scales[order][1:]
+    found[order] = np.concatenate([[0], np.cumsum(apart)])
+    return found

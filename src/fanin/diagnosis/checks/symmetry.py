@@ -14,7 +14,7 @@ def symmetry(case: Case) -> Check:
     copied = {
         layer.name: (sum(map(len, groups)) - len(groups)) / max(1, _rows(layer))
         for layer in case.layers.values()
-        if layer.weight is not None and layer.role != "output"
+        if layer.weight is not None and layer.role != "output" and not _fills(case, layer)
         # What can be gone round may begin as zeros, as long as it does not stay so.
         for groups in [_lasting(case, layer) if layer.name in case.aside else layer.copies]
     }
@@ -60,6 +60,14 @@ def streams(case: Case) -> Check:
         text=text,
         source="layers drawn from one stream are not independent, which every gain assumes",
     )
+
+
+def _fills(case: Case, layer: Layer) -> bool:
+    """Whether an embedding of zeros learns: each symbol has the gradient of where it stands."""
+    own = case.parameters.get(layer.weight or "")
+    if layer.kind != "embedding" or own is None or own.gradient is None:
+        return False
+    return own.data.largest == 0.0 and bool(own.gradient.largest)
 
 
 def _lasting(case: Case, layer: Layer) -> tuple[tuple[int, ...], ...]:
