@@ -1214,3 +1214,40 @@ def test_a_table_of_zeros_that_learns_at_once_is_good():
     given = (torch.randint(500, (256,)), torch.randint(500, (256,)))
     report = diagnose(Pairs(), given, (drawn(256) > 0).float(), "binary_cross_entropy")
     assert report.verdict == "good", report
+
+
+INSIDE = {
+    "divided": lambda x: x / 255.0,
+    "standardised": lambda x: (x - x.mean(0)) / x.std(0),
+    "to unit length": lambda x: 4 * F.normalize(x - 128, dim=-1),
+    "logarithm": lambda x: torch.log1p(x.abs()) - 4.8,
+}
+
+
+@pytest.mark.parametrize("change", INSIDE.values(), ids=INSIDE)
+def test_inputs_that_a_module_scales_itself_are_judged_as_its_first_layer_gets_them(change):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x):
+            return self.net(change(x))
+
+    torch.manual_seed(0)
+    module, x = Scaled(), X * 50 + 128
+    assert diagnose(module, x, Y).verdict == "good"
+    said = diagnose(module.net, x, Y).check("input scale")
+    assert said.verdict == "bad"
+    assert "The network's inputs have a mean of 128" in said.text
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_inputs_that_shut_and_open_every_gate_are_too_large(cell):
+    torch.manual_seed(0)
+    module = Gated(cell, {})
+    x = drawn(64, 10, 16)
+    assert diagnose(module, x, Y[:64]).verdict == "good"
+    report = diagnose(module, 300 * x, Y[:64])
+    assert report.check("input scale").verdict == "bad"
+    assert not report.prescriptions

@@ -8,7 +8,7 @@ from functools import cached_property
 from fanin.diagnosis.naming import layer_list
 from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.predictions import predict
-from fanin.diagnosis.recording import Layer, Number, Parameter, Recording
+from fanin.diagnosis.recording import Layer, Moments, Number, Parameter, Recording
 from fanin.diagnosis.report import LayerPrediction
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
 from fanin.theory import Nonlinearity, TheoryError, forward_gain
@@ -205,50 +205,80 @@ class Case:
         A first layer whose weights are as much narrower has made up for it.
         """
         found = {each.name: self.excess(each) for each in layers if not self.misled(each)}
-        given = self.recording.input and self.recording.input.second_moment
-        reading = [each for each in layers if INPUT in each.reads]
-        if given and reading:
-            found[INPUT] = math.log(given) + min(0.0, *(self.excess(each) for each in reading))
+        given = [
+            self._first_given[each.name][1] for each in layers if each.name in self._first_given
+        ]
+        if given:
+            found[INPUT] = 2 * math.log(max(given))
         return {name: share for name, share in found.items() if share > 0.0}
 
     @cached_property
-    def input_size(self) -> Number:
-        """How large the network's inputs are to the layers that read them: 1 where these make up
-        for it, or normalise.
+    def _first_given(self) -> dict[str, tuple[Moments, float]]:
+        """What the layers that read the network's inputs, as they are or made of these, are given,
+        and how large that is to them: 1 where their weights make up for it.
 
-        None where there are no numbers, or so few that are not zero (as one in each row of a table
-        of classes) that their root mean square says nothing.
+        None so few of whose numbers are not zero (as one in each row of a table of classes) is
+        small, and none that is normalised anything.
         """
-        own = self.recording.input
-        reading = [each for each in self.readers(INPUT) if each.gain and not self.absorbed(each)]
-        if own is None or not own.second_moment or not reading:
-            return None
-        power = math.log(own.second_moment)
-        if power > 0.0:
-            made = min(map(self.excess, reading))
-            return math.exp(max(0.0, power + min(0.0, made)) / 2)
-        if (own.largest or 0.0) > 0.5:
-            return 1.0
-        # Biases do not make up for what is small: they drown it.
-        ratio = max(self.gain_ratio(each) or 1.0 for each in reading)
-        return min(1.0, math.exp(power / 2) * max(1.0, ratio))
+        found: dict[str, tuple[Moments, float]] = {}
+        for layer in self.readers(INPUT):
+            own = layer.input or self.recording.input
+            if own is None or not own.second_moment or not layer.gain or self.absorbed(layer):
+                continue
+            power = math.log(own.second_moment)
+            if power > 0.0:
+                size = math.exp(max(0.0, power + min(0.0, self._made_of_input(layer))) / 2)
+            elif (own.largest or 0.0) > 0.5:
+                size = 1.0
+            else:  # biases do not make up for what is small: they drown it
+                ratio = max(1.0, self.gain_ratio(layer) or 1.0)
+                size = min(1.0, math.exp(power / 2) * ratio)
+            found[layer.name] = (own, size)
+        return found
+
+    def _made_of_input(self, layer: Layer) -> float:
+        """By how much, in ln second moment, a first layer is narrower than its input asks for."""
+        if layer.kind != "recurrent":
+            return self.excess(layer)
+        # Gates hold back whatever comes: by the matrices that the input is multiplied by.
+        gains = [
+            own.data.std * math.sqrt(own.shape[1])
+            for own in layer.parameters
+            if "weight_ih" in own.name and len(own.shape) == 2 and own.data.std
+        ]
+        return 2 * math.log(max(gains)) if gains else 0.0
+
+    @property
+    def input_size(self) -> Number:
+        """How large the network's inputs are to the layer to which they are largest; None where
+        that cannot be told."""
+        return max((size for _, size in self._first_given.values()), default=None)
 
     @property
     def faint_input(self) -> bool:
         """Whether the network's inputs are so small, or so alike, that biases say more."""
-        share = self.recording.input_between and self.recording.input_between.varying_share
+        reading = [self.layers[name].input_between for name in self._first_given]
+        shares = [each.varying_share for each in reading if each and each.varying_share is not None]
+        if not shares and self.recording.input_between is not None:
+            share = self.recording.input_between.varying_share
+            shares = [] if share is None else [share]
         small = self.thresholds.input_scale.low or 0.0
         return (self.input_size or 1.0) < small or (
-            share is not None and self.thresholds.varying_share.verdict(share) != "good"
+            bool(shares) and self.thresholds.varying_share.verdict(max(shares)) != "good"
         )
 
     def reasons(self, causes: list[str]) -> str:
         """Sentences on causes that are not a layer's own weights: inputs, running statistics."""
-        text, own = "", self.recording.input
+        text, own, what = "", self.recording.input, "The network's inputs have"
+        if self._first_given:
+            name = max(self._first_given, key=lambda each: self._first_given[each][1])
+            given = self._first_given[name][0]
+            if own is None or not math.isclose(given.std or 0.0, own.std or 0.0, rel_tol=0.01):
+                own, what = given, f"What {name} is given of the network's inputs has"
         if INPUT in causes and own is not None and own.mean is not None and own.std is not None:
             text += (
-                f" The network's inputs have a mean of {own.mean:.3g} and a standard deviation of "
-                f"{own.std:.3g}: subtract the one and divide by the other."
+                f" {what} a mean of {own.mean:.3g} and a standard deviation of {own.std:.3g}: "
+                "subtract the one and divide by the other."
             )
         for name in self.in_order(causes):
             if name in self.misfits:
