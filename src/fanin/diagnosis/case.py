@@ -60,7 +60,13 @@ class Case:
 
     @cached_property
     def aside(self) -> frozenset[str]:
-        """The layers that the way from the input to the output can go round."""
+        """The layers that the ways from the input to each output can go round."""
+        found = self._bypassed(self.output)
+        for name in self.recording.further_outputs:
+            found &= self._bypassed(self.layers[name])
+        return found
+
+    def _bypassed(self, output: Layer | None) -> frozenset[str]:
         places = {name: place for place, name in enumerate(self.layers, 1)}
         edges = [
             (places.get(read, 0), places[layer.name])
@@ -68,7 +74,7 @@ class Case:
             for read in layer.reads
         ]
         used = {read for layer in self.layers.values() for read in layer.reads}
-        ends = [self.output] if self.output else []
+        ends = [output] if output else []
         ends = ends or [each for each in self.layers.values() if each.name not in used]
         around = bypassed(
             len(places) + 1, edges, [places[each.name] for each in ends if each.reads]
@@ -77,11 +83,13 @@ class Case:
 
     @cached_property
     def trunk(self) -> list[Layer]:
-        """The layers that every way goes through, hidden weights and sums of branches."""
+        """The layers that every way to the first output goes through, hidden weights and sums of
+        branches."""
+        aside = self._bypassed(self.output)
         return [
             layer
             for layer in self.layers.values()
-            if layer.name not in self.aside
+            if layer.name not in aside
             and (layer.role in ("hidden", "residual") or layer.kind == "sum")
         ]
 
@@ -117,7 +125,14 @@ class Case:
     @property
     def output(self) -> Layer | None:
         """The layer whose output the loss reads."""
-        return next((each for each in self.layers.values() if each.role == "output"), None)
+        return next(iter(self.outputs), None)
+
+    @cached_property
+    def outputs(self) -> list[Layer]:
+        """The layers whose outputs the loss reads, the first output's first."""
+        further = self.recording.further_outputs
+        found = [each for each in self.layers.values() if each.role == "output"]
+        return sorted(found, key=lambda layer: layer.name in further)
 
     @property
     def same_inputs(self) -> bool:
@@ -128,10 +143,7 @@ class Case:
     @property
     def last_hidden(self) -> Layer | None:
         """The layer that the output layer reads; the last one where there is none."""
-        output = self.output
-        if output is not None and output.reads and output.reads[0] in self.layers:
-            return self.layers[output.reads[0]]
-        return None
+        return None if self.output is None else self.read(self.output)
 
     def readers(self, name: str) -> list[Layer]:
         """The layers that read this one."""

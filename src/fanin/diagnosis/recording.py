@@ -269,6 +269,8 @@ class Recording:
     optimiser: str = "sgd"
     not_seen: tuple[str, ...] = ()
     """what the recorder did not look into, in words"""
+    further_outputs: tuple[str, ...] = ()
+    """output layers besides the one that the loss is told to read"""
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; KeyError where there is none."""

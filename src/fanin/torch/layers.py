@@ -36,6 +36,8 @@ class Chain:
     name: str = ""
     role: LayerRole = "none"
     branches: int = 0
+    further: bool = False
+    """whether it ends in another output than the first"""
     parameters: dict[str, str] = field(default_factory=dict)
     """its own, under the names that it has them by, with the first name of each"""
 
@@ -51,14 +53,18 @@ class Chain:
         return next((node for node in self.nodes if getattr(node, what) is not None), None)
 
 
-def chains(nodes: list[Node], names: Names, outputs: Iterable[int]) -> list[Chain]:
+def chains(
+    nodes: list[Node], names: Names, outputs: Iterable[int], others: Iterable[int] = ()
+) -> list[Chain]:
     """The layers of a pass, named and with their roles; `outputs` are the nodes of what the loss
-    reads."""
+    reads, `others` those of what else the module returned, of which only those count that no other
+    node reads and a gradient reaches."""
     readers: dict[int, list[Node]] = {}
     for node in nodes[1:]:
         for number in node.reads:
             readers.setdefault(number, []).append(node)
     ends = set(outputs)
+    more = {n for n in others if n and n not in readers and n not in ends and nodes[n].gradient}
     chain_of: dict[int, Chain] = {}
     found: list[Chain] = []
     for node in nodes[1:]:
@@ -67,7 +73,7 @@ def chains(nodes: list[Node], names: Names, outputs: Iterable[int]) -> list[Chai
             chain is not None
             and chain.last.number == node.read
             and readers[node.read or 0] == [node]
-            and node.read not in ends
+            and node.read not in ends | more
             and _joins(chain, node)
         ):
             chain.nodes.append(node)
@@ -85,7 +91,7 @@ def chains(nodes: list[Node], names: Names, outputs: Iterable[int]) -> list[Chai
         while chain.name in taken:
             chain.name, count = f"{base}#{count}", count + 1
         taken.add(chain.name)
-    _give_roles(found, chain_of, ends)
+    _give_roles(found, chain_of, ends, more)
     _give_parameters(found, names)
     return found
 
@@ -99,7 +105,9 @@ def _joins(chain: Chain, node: Node) -> bool:
     return node.kind == "activation"
 
 
-def _give_roles(found: list[Chain], chain_of: Mapping[int, Chain], ends: set[int]) -> None:
+def _give_roles(
+    found: list[Chain], chain_of: Mapping[int, Chain], ends: set[int], more: set[int]
+) -> None:
     place = {id(chain): number for number, chain in enumerate(found, 1)}
     edges: list[tuple[int, int]] = []
     for chain in found:
@@ -109,14 +117,16 @@ def _give_roles(found: list[Chain], chain_of: Mapping[int, Chain], ends: set[int
                 if source != place[id(chain)]:
                     edges.append((source, place[id(chain)]))
     sinks = {place[id(chain_of[number])] for number in ends if number}
+    further = {place[id(chain_of[number])] for number in more} - sinks
     added_up = {place[id(chain)] for chain in found if chain.first.kind == "sum"}
-    aside = optional(len(found) + 1, edges, sinks, added_up)
+    aside = optional(len(found) + 1, edges, sinks | further, added_up)
     sums = [c for c in found if c.first.kind == "sum" and place[id(c)] not in aside]
     added = {number for chain in sums for number in chain.first.reads}
     last = found[next(iter(sinks)) - 1] if len(sinks) == 1 else None
     for chain in found:
         kind = chain.first.kind
-        if chain is last and chain.one("weight") is not None:
+        chain.further = place[id(chain)] in further and chain.one("weight") is not None
+        if (chain is last and chain.one("weight") is not None) or chain.further:
             chain.role = "output"
         elif kind == "embedding":
             chain.role = "embedding"
@@ -176,7 +186,7 @@ class Assembly:
         described = self._described(chain, before)
         act = chain.one("activation")
         factor = act.factor if act else 1.0
-        after = self.output_factor if chain.role == "output" else 1.0
+        after = self.output_factor if chain.role == "output" and not chain.further else 1.0
         source = before if first.kind in ("activation", "normalisation") else None
         if factor != 1.0 and act:
             source = act.given

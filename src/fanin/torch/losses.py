@@ -1,7 +1,7 @@
 """The loss of a pass: by name or callable, checked before it is computed, with its own facts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from fanin.diagnosis.recording import Loss, Moments
 from fanin.errors import OptionError, ShapeError
 from fanin.torch import sums
 from fanin.torch.signals import FEWEST, LARGEST, on_host
+from fanin.torch.tensors import tensors
 
 NAMES = ("cross_entropy", "binary_cross_entropy", "mse")
 
@@ -56,6 +57,13 @@ def main_output(result: Any) -> Tensor:
         f"the module returned a {type(result).__name__} with no tensor in it; give `loss` as a "
         "callable that takes it and the targets"
     )
+
+
+def outputs(result: Any) -> list[Tensor]:
+    """All tensors that a module returned."""
+    if not isinstance(result, Mapping | Tensor | list | tuple) and hasattr(result, "__dict__"):
+        result = vars(result)
+    return list(tensors(result))
 
 
 def compute(loss: str | LossFunction | None, result: Any, targets: Any, ignore_index: int) -> Lost:

@@ -34,7 +34,9 @@ class Passed:
     lost: Lost
     gradients: dict[str, Tensor]
     made: Source
-    """of which nodes what the module returns is made"""
+    """of which nodes what the module returns first is made"""
+    others: tuple[int, ...]
+    """the nodes that further tensors which it returns are made of"""
     output: Measured
     """what the loss reads"""
 
@@ -84,6 +86,7 @@ def run(
         except Exception as error:
             raise PassError(f"the loss could not be computed: {error}") from error
         made = capture.node_of(losses.main_output(result)) if _has(result) else NOTHING
+        others = {n for each in losses.outputs(result) for n in capture.node_of(each).nodes}
         del result
         with exactly():
             read = lost.output if lost.output.ndim else lost.output.reshape(1, 1)
@@ -94,7 +97,7 @@ def run(
                 raise
             except Exception as error:
                 raise PassError(f"the backward pass failed: {error}") from error
-    return Passed(capture, lost, gradients, made, output)
+    return Passed(capture, lost, gradients, made, tuple(sorted(others)), output)
 
 
 def forward(module: nn.Module, inputs: Inputs, capture: Capture) -> None:

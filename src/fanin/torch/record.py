@@ -75,7 +75,7 @@ def _assembled(
     floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
     first = floats[0] if floats else None
     own = None if first is None else capture.tables.measured(first, _input_axis(first))
-    layout = chains(capture.nodes, names, found.made.nodes)
+    layout = chains(capture.nodes, names, found.made.nodes, found.others)
     measured = _parameters(names, layout, found.gradients)
     factor = found.made.factor
     make = Assembly(names, measured, examples, float(lost.examples), learning_rate, factor)
@@ -100,6 +100,7 @@ def _assembled(
         input_between=own and summaries.between(own.signal.sums, own.signal.cosines),
         learning_rate=learning_rate,
         not_seen=_not_seen(module, names, found, changed),
+        further_outputs=tuple(chain.name for chain in layout if chain.further),
     )
     return Recorded(recording, _nonlinearities(layout), _weights(layout))
 

@@ -97,13 +97,18 @@ def _at_fault(case: Case, before: Layer, after: Layer) -> str:
 
 
 def examples(case: Case) -> Check | None:
-    """Whether different examples are still different where the output layer reads them."""
-    last = case.last_hidden
-    output = case.output
-    between = (output and output.input_between) or (last and last.between)
-    share = between and between.varying_share
-    if last is None or between is None or share is None or case.of_one(last):
+    """Whether different examples are still different where the output layers read them."""
+    found = [
+        (share, last, between)
+        for output in case.outputs
+        if (last := case.read(output)) is not None
+        and not case.of_one(last)
+        and (between := output.input_between or last.between) is not None
+        and (share := between.varying_share) is not None
+    ]
+    if not found:
         return None
+    share, last, between = min(found, key=lambda each: each[0])
     limit = case.thresholds.varying_share
     if not case.plain:
         limit = case.thresholds.varying_share_elsewhere
@@ -114,7 +119,7 @@ def examples(case: Case) -> Check | None:
         losses = {
             layer.name: lost
             for layer in case.layers.values()
-            if case.order[layer.name] <= case.order[last.name]
+            if (layer is last or layer.name in case.ancestors(last.name))
             and (lost := _lost_difference(case, layer)) is not None
             and lost > 0.0
         }
@@ -163,7 +168,10 @@ def layers_between(case: Case, first: Layer, last: Layer) -> list[Layer]:
 def _lost_difference(case: Case, layer: Layer) -> float | None:
     """By how much, in ln, a layer lowered the share of power that varies."""
     before = case.read(layer)
-    was = before and before.between and before.between.varying_share
+    given = before.between if before is not None else None
+    if INPUT in layer.reads:
+        given = layer.input_between or case.recording.input_between
+    was = given and given.varying_share
     now = layer.between and layer.between.varying_share
     if not was or now is None:
         return None

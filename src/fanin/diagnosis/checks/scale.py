@@ -20,16 +20,16 @@ def gain(case: Case) -> Check | None:
         layer.name: ratio
         for layer in case.hidden
         if not case.absorbed(layer)
-        and not _constant(layer)
+        and not _constant(case, layer)
         and (ratio := _ratio(case, layer)) is not None
         and not (ratio > 1.0 and _gives_frequencies(layer))
     }
     if not ratios:
         return None
     verdicts: dict[str, Verdict] = {name: limit.verdict(ratio) for name, ratio in ratios.items()}
-    output = case.output
-    if output is not None and output.gain is not None:
-        verdicts[output.name] = case.thresholds.output_gain.verdict(output.gain)
+    for each in case.outputs:
+        verdicts[each.name] = case.thresholds.output_gain.verdict(each.gain)
+    output = max(case.outputs, key=lambda each: each.gain or 0.0, default=None)
     at_fault = [name for name, verdict in verdicts.items() if verdict != "good"]
     furthest = max(ratios, key=lambda name: abs(math.log(max(ratios[name], 1e-30))))
     layer = case.layers[furthest]
@@ -111,11 +111,14 @@ def input_scale(case: Case) -> Check | None:
     )
 
 
-def _constant(layer: Layer) -> bool:
-    """Whether all its weights are one number, zero for one, or all its units copies of one, which
-    is another fault than that of scale, if it is any: channels are averaged so one by one."""
-    alike = any(len(group) == layer.units for group in layer.copies)
-    return alike or (layer.weight is not None and layer.weight_std == 0.0)
+def _constant(case: Case, layer: Layer) -> bool:
+    """Whether all its weights are one number, or all its units copies of one, which is another
+    fault than that of scale, if it is any: channels are averaged so one by one. Zeros are of no
+    scale where there is a way round them."""
+    if any(len(group) == layer.units for group in layer.copies):
+        return True
+    zero = layer.weight_second_moment == 0.0
+    return layer.weight_std == 0.0 and (layer.name in case.aside or not zero)
 
 
 def _ratio(case: Case, layer: Layer) -> float | None:
