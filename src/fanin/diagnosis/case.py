@@ -157,6 +157,11 @@ class Case:
                 found.setdefault(name, []).append(layer)
         return found
 
+    def owner(self, layer: Layer) -> Layer:
+        """The layer that has a layer's parameters: the first call of a module, for later ones."""
+        first = self.layers.get(layer.name.partition("#")[0])
+        return layer if layer.parameters or first is None else first
+
     def read(self, layer: Layer) -> Layer | None:
         """The layer that this one reads first; None where that is the network's input."""
         return self.layers.get(layer.reads[0]) if layer.reads else None
@@ -200,6 +205,13 @@ class Case:
             return 0.0
         if layer.branches and (added := self.added(layer)) is not None:
             return added - math.log1p(0.5 / layer.branches)
+        return self.made(layer)
+
+    def made(self, layer: Layer) -> float:
+        """The same of a layer's weights alone, also at the end of a branch."""
+        after = layer.preactivation and layer.preactivation.second_moment
+        if not after:
+            return 0.0
         if layer.kind == "embedding":
             return math.log(after)
         before = self.read(layer)
@@ -364,12 +376,15 @@ class Case:
         }
 
     def added(self, layer: Layer) -> Number:
-        """ln of what the sum that reads a layer has, over what it had without it."""
+        """ln of what the sum that reads a layer has, over what it had without it.
+
+        None where it has less than the layer gives, which then comes to it by another operation.
+        """
         sums = [each for each in self.readers(layer.name) if each.kind == "sum"]
         own = layer.activation and layer.activation.second_moment
         stream = sums[0].preactivation if sums else None
         whole = stream and stream.second_moment
-        if not own or not whole:
+        if not own or not whole or own > 1.5 * whole:
             return None
         return math.log1p(own / max(whole - own, 1e-30 * whole, 1e-300))
 

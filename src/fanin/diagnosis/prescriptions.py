@@ -67,13 +67,13 @@ _ORDER: tuple[Action, ...] = ("scale", "shuffle", "draw", "zero")
 def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
     if layer.normalisation is not None:
-        return _measured_anew(case, layer, check) or _normalised_gain(layer, check)
+        return _measured_anew(case, layer, check) or _after_normalisation(case, layer, check)
     if layer.weight is None and layer.magnitude is None:
         return []
     if layer.weight_second_moment == 0.0 and layer.weight is not None and layer.role != "output":
         return [_drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.kind == "recurrent":
-        return _matrices(case, layer, check)
+        return _opened(layer, check) + _matrices(case, layer, check)
     if layer.kind == "embedding":
         size = layer.activation and layer.activation.second_moment
         if not size or layer.role == "output":
@@ -136,16 +136,25 @@ def _measured_anew(case: Case, layer: Layer, check: str) -> list[Prescription]:
     ]
 
 
-def _normalised_gain(layer: Layer, check: str) -> list[Prescription]:
-    """After a normalisation its gains make the scale, and no weight before it."""
-    gain = layer.own("normalisation gain")
+def _after_normalisation(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """After a normalisation its gains and biases make the scale, and no weight before it."""
+    made: list[Prescription] = []
+    gain, bias = layer.own("normalisation gain"), layer.own("normalisation bias")
     power = gain and gain.data.second_moment
-    if gain is None or not power or power <= (1.0 + WORTH) ** 2:
-        return []
-    size = math.sqrt(power)
-    reason = f"{layer.normalisation} normalisation gives 1, times gains of the size {size:.3g}"
-    target = "to a root mean square of 1"
-    return [scale_prescription(gain.name, layer, 1.0 / size, target, reason, (check,))]
+    # In a branch small gains are a way to start.
+    small = layer.name not in case.aside and layer.role != "residual"
+    if gain is not None and power and (power > (1.0 + WORTH) ** 2 or (small and power < 0.1)):
+        size = math.sqrt(power)
+        reason = f"{layer.normalisation} normalisation gives 1, times gains of the size {size:.3g}"
+        target = "to a root mean square of 1"
+        made.append(scale_prescription(gain.name, layer, 1.0 / size, target, reason, (check,)))
+    if bias is not None and (bias.data.second_moment or 0.0) > 1.0:
+        size = math.sqrt(bias.data.second_moment or 0.0)
+        reason = (
+            f"{layer.normalisation} normalisation gives 1; biases of the size {size:.3g} say more"
+        )
+        made.append(_prescription(bias.name, layer, "zero", check, "set to 0", reason))
+    return made
 
 
 def scale_prescription(
@@ -196,7 +205,7 @@ def _nothing(case: Case, check: Check) -> list[Prescription]:
 
 
 def _scales(case: Case, check: Check) -> list[Prescription]:
-    layers = [case.layers[name] for name in check.layers]
+    layers = [case.owner(case.layers[name]) for name in check.layers]
     scales = [made for layer in layers for made in scale_of(case, layer, check.name)]
     return scales + [made for layer in layers for made in _large_bias(case, layer, check.name)]
 
@@ -364,7 +373,7 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "input scale": _scales,
     "running statistics": _scales,
     "attention": _narrower,
-    "stream": _scales,
+    "stream": _narrower,
     "gradients": _scales,
     "examples": _scales,
     "dead units": _dead,

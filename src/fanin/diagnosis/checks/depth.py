@@ -84,6 +84,10 @@ def _shares(case: Case, sign: float) -> dict[str, float]:
 
 def _at_fault(case: Case, before: Layer, after: Layer) -> str:
     """The layer itself; where that is a sum, the one in its branch that adds most."""
+    gain = before.own("normalisation gain")
+    power = gain and gain.data.second_moment
+    if after.normalisation is not None and power and not 0.1 < power < 10.0:
+        return before.name  # by which a normalisation divides again
     if after.weight is not None or after.kind != "sum":
         return after.name
     branch = [
@@ -168,9 +172,9 @@ def layers_between(case: Case, first: Layer, last: Layer) -> list[Layer]:
 def _lost_difference(case: Case, layer: Layer) -> float | None:
     """By how much, in ln, a layer lowered the share of power that varies."""
     before = case.read(layer)
-    given = before.between if before is not None else None
-    if INPUT in layer.reads:
-        given = layer.input_between or case.recording.input_between
+    given = layer.input_between or (before.between if before is not None else None)
+    if given is None and INPUT in layer.reads:
+        given = case.recording.input_between
     was = given and given.varying_share
     now = layer.between and layer.between.varying_share
     if not was or now is None:

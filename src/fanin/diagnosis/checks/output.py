@@ -153,6 +153,8 @@ def _at_fault(case: Case, recorded: Loss) -> list[str]:
     shares[output.name] = max(shares.get(output.name, 0.0), 0.0)
     reads = case.read(output)
     given = reads and reads.activation and reads.activation.second_moment
+    if output.input is not None:  # of several that it reads side by side
+        given = output.input.second_moment
     if given is not None and given <= 4.0:
         return [output.name]
     return blame(shares)

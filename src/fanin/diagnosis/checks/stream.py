@@ -1,24 +1,45 @@
 """How a residual stream grows over the depth."""
 
+import statistics
+
 from fanin.diagnosis.case import Case
-from fanin.diagnosis.checks.blame import blame
+from fanin.diagnosis.checks.blame import OWN_FAULT, blame
 from fanin.diagnosis.report import Check
 
 
 def stream(case: Case) -> Check | None:
-    """The second moment of the stream at its last sum over that at its first."""
+    """The second moment of the stream at its last sum over that at its first; or what one branch
+    adds over what the others do, where that is more.
+
+    What the first branch adds is a part of the first sum, and would go unseen.
+    """
     sums = [layer for layer in case.trunk if layer.kind == "sum"]
     moments = [layer.preactivation and layer.preactivation.second_moment for layer in sums]
     if len(sums) < 3 or not moments[0] or moments[-1] is None:
         return None
     limit, growth = case.thresholds.stream, moments[-1] / moments[0]
-    verdict = limit.verdict(growth)
+    ends = {
+        layer.name: own
+        for layer in case.layers.values()
+        if layer.branches and (own := layer.activation and layer.activation.second_moment)
+    }
+    largest, ratio = max(ends, key=ends.__getitem__, default=""), 0.0
+    if len(ends) > 2:
+        ratio = ends[largest] / statistics.median(ends.values())
+    value = max(growth, ratio)
+    verdict = limit.verdict(value)
     text = (
         f"Over {len(sums)} sums, from {sums[0].name} to {sums[-1].name}, the second moment of the "
         f"residual stream is multiplied by {growth:.3g}."
     )
     at_fault: tuple[str, ...] = ()
-    if verdict != "good":
+    if verdict != "good" and ratio > growth:
+        text = (
+            f"What {largest} adds to the residual stream has {ratio:.3g} times the second moment "
+            "of what other branches add, which is lost in it."
+        )
+        at_fault = case.in_order(_in_branch(case, largest))
+    elif verdict != "good":
         text += (
             " What the branches add grows with what they read: they want a normalisation, or their "
             f"last weights a factor of 1/√{len(sums)}."
@@ -27,11 +48,12 @@ def stream(case: Case) -> Check | None:
             layer for layer in case.layers.values() if layer.branches and layer.weight is not None
         ]
         shares = {layer.name: case.added(layer) or 0.0 for layer in branches}
-        at_fault = case.in_order(blame({name: s for name, s in shares.items() if s > 0.0}))
+        named = blame({name: s for name, s in shares.items() if s > 0.0})
+        at_fault = case.in_order([each for name in named for each in _in_branch(case, name)])
     return Check(
         name="stream",
         verdict=verdict,
-        value=growth,
+        value=value,
         expected=None,
         low=None,
         high=limit.high,
@@ -39,3 +61,17 @@ def stream(case: Case) -> Check | None:
         text=text,
         source="Radford et al. 2019, GPT-2, section 2.3: 1/√N on what N residual layers add",
     )
+
+
+def _in_branch(case: Case, end: str) -> list[str]:
+    """Of a branch the layers that made what it adds so large: its last one, unless others did."""
+    layers = [
+        each
+        for each in case.upstream(case.layers[end])
+        if each.name in case.aside and each.kind != "sum"
+    ]
+    shares = {each.name: case.made(each) for each in layers}
+    shares |= {each.name: case.excess(each) for each in layers if each.normalisation}
+    if max(shares.values(), default=0.0) < OWN_FAULT:
+        return [end]
+    return blame({name: share for name, share in shares.items() if share > 0.0})
