@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from fanin.diagnosis import summaries
-from fanin.diagnosis.measurements import LayerMeasures, Output, ParameterMeasures, Signal
+from fanin.diagnosis.measurements import (
+    LayerMeasures,
+    Output,
+    ParameterMeasures,
+    Signal,
+    UnitSums,
+)
 from fanin.diagnosis.recording import (
     Between,
     Layer,
@@ -89,6 +95,8 @@ def layer(
     at_ends, last_sums = measures.ends, (last or measures.preactivation).sums
     copies, twins = _equal_units(weight, bias, described.fan_in)
     gradient, gradient_between = _gradient(measures.gradient, gradient_scale)
+    if weight is not None:
+        described = uneven(described, weight.measures.data)
     return replace(
         described,
         weight_std=weights and weights.std,
@@ -105,7 +113,6 @@ def layer(
         saturation=at_ends and summaries.saturation(at_ends, *flat_ends, last_sums),
         dead_units=summaries.dead_units(at_ends, last_sums) if at_ends else (),
         constant_units=summaries.constant_units(measures.preactivation.sums),
-        faint_units=_faint(weight, described),
         outlying_biases=_outlying(measures, bias),
         copies=copies,
         twins=twins,
@@ -214,11 +221,16 @@ def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int
     return summaries.outlying_biases(measures.preactivation.sums, numbers)
 
 
-def _faint(weight: ParameterFacts | None, described: Layer) -> tuple[int, ...]:
-    """Units with next to no weights, where each was measured by itself."""
-    if weight is None or np.size(weight.measures.data.mean) != described.units:
-        return ()
-    return summaries.faint_units(weight.measures.data)
+def uneven(layer: Layer, weights: UnitSums) -> Layer:
+    """A layer with what is told of units whose weights are larger or smaller than others'.
+
+    Where each was measured by itself: of large weights only some are.
+    """
+    if np.size(weights.mean) != layer.units:
+        return layer
+    faint, wide, size = summaries.uneven_units(weights)
+    gain = None if size is None or layer.fan_in is None else size * sqrt(layer.fan_in)
+    return replace(layer, faint_units=faint, wide_units=wide, wide_gain=gain)
 
 
 def _equal_units(

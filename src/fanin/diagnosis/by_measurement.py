@@ -32,9 +32,11 @@ def by_measurement(report: "Report", measure: Measure) -> tuple["Prescription", 
     made = [
         each
         for each in report.prescriptions
-        if each.action != "scale" or layers[each.layer].normalisation is not None
+        if each.action != "scale" or each.units or layers[each.layer].normalisation is not None
     ]
-    scaled = {each.parameter for each in made if each.action == "draw" and not each.units}
+    scaled = {each.parameter for each in made if each.action == "draw" and not each.units} | {
+        each.parameter for each in made if each.action == "scale" and each.units
+    }
     for layer in _named(report):
         weight = own_name(layer, layer.weight)
         if weight is None or weight in scaled:

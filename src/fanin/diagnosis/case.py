@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fanin.diagnosis.naming import layer_list
@@ -157,10 +157,12 @@ class Case:
                 found.setdefault(name, []).append(layer)
         return found
 
-    def owner(self, layer: Layer) -> Layer:
-        """The layer that has a layer's parameters: the first call of a module, for later ones."""
+    def whole(self, layer: Layer) -> Layer:
+        """A layer with its parameters: of a later call of a module those of the first."""
         first = self.layers.get(layer.name.partition("#")[0])
-        return layer if layer.parameters or first is None else first
+        if layer.parameters or first is None or layer.name == first.name:
+            return layer
+        return replace(layer, weight=first.weight, bias=first.bias, parameters=first.parameters)
 
     def read(self, layer: Layer) -> Layer | None:
         """The layer that this one reads first; None where that is the network's input."""
@@ -242,12 +244,12 @@ class Case:
         and how large that is to them: 1 where their weights make up for it.
 
         None so few of whose numbers are not zero (as one in each row of a table of classes) is
-        small, and none that is normalised anything.
+        small.
         """
         found: dict[str, tuple[Moments, float]] = {}
         for layer in self.readers(INPUT):
             own = layer.input or self.recording.input
-            if own is None or not own.second_moment or not layer.gain or self.absorbed(layer):
+            if own is None or not own.second_moment or not layer.gain or layer.normalisation:
                 continue
             power = math.log(own.second_moment)
             if power > 0.0:
@@ -276,12 +278,17 @@ class Case:
     def input_size(self) -> Number:
         """How large the network's inputs are to the layer to which they are largest; None where
         that cannot be told."""
-        return max((size for _, size in self._first_given.values()), default=None)
+        return max((self._first_given[name][1] for name in self._judged), default=None)
+
+    @cached_property
+    def _judged(self) -> list[str]:
+        """Of the layers that read the network's inputs those that no normalisation follows."""
+        return [name for name in self._first_given if not self.absorbed(self.layers[name])]
 
     @property
     def faint_input(self) -> bool:
         """Whether the network's inputs are so small, or so alike, that biases say more."""
-        reading = [self.layers[name].input_between for name in self._first_given]
+        reading = [self.layers[name].input_between for name in self._judged]
         shares = [each.varying_share for each in reading if each and each.varying_share is not None]
         if not shares and self.recording.input_between is not None:
             share = self.recording.input_between.varying_share

@@ -43,7 +43,8 @@ def apply(
         return
     old = parameters[name]
     if prescription.action == "scale" and prescription.number is not None:
-        parameters[name] = old * prescription.number
+        place = _place(prescription, units) if units.size else slice(None)
+        parameters[name] = old.at[place].multiply(prescription.number)
     elif prescription.action == "shuffle":
         parameters[name] = jax.random.permutation(jax.random.key(KEY), old.ravel()).reshape(
             old.shape
@@ -68,7 +69,13 @@ def code(prescription: Prescription, statistics: Mapping[str, Any]) -> str:
             f'statistics["{name}"] = initial_statistics(network, parameters, contexts)["{name}"]'
         )
     if prescription.action == "scale":
-        return f"{this} = {this} * {prescription.number!r}"
+        if not units:
+            return f"{this} = {this} * {prescription.number!r}"
+        place = "units" if _by_rows(prescription) else "(slice(None), units)"
+        return (
+            f"import numpy as np\nunits = np.array({list(units)})\n"
+            f"{this} = {this}.at[{place}].multiply({prescription.number!r})"
+        )
     if prescription.action == "shuffle":
         return (
             "import jax\n"

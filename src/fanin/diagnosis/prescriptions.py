@@ -30,13 +30,15 @@ Writer = Callable[[Prescription], str]
 def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Prescription, ...]:
     """The changes that the checks ask for, in order of execution; at most one of a kind for each
     parameter, and none for what no verdict names."""
-    found: dict[tuple[str, Action], Prescription] = {}
+    found: dict[tuple[str, Action, tuple[int, ...]], Prescription] = {}
     for check in checks:
         if check.verdict == "good":
             continue
         for made in _RULES.get(check.name, _nothing)(case, check):
             made = _once_for_all(case, made)
-            key = (made.parameter, made.action)
+            key = (made.parameter, made.action, made.units)
+            if key not in found and any(_overlap(made, each) for each in found.values()):
+                continue
             asked = found[key].checks if key in found else ()
             kept = found.get(key, made)
             found[key] = replace(kept, checks=tuple(dict.fromkeys((*asked, check.name))))
@@ -45,6 +47,13 @@ def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Presc
     places = {own.name: place for place, own in enumerate(case.recording.parameters)}
     kept.sort(key=lambda p: (places.get(p.parameter, len(places)), _ORDER.index(p.action)))
     return tuple(replace(p, code=write(p)) for p in kept)
+
+
+def _overlap(one: Prescription, other: Prescription) -> bool:
+    """Whether two changes are of one kind to one parameter, for some of its units twice."""
+    if (one.parameter, one.action) != (other.parameter, other.action):
+        return False
+    return not (one.units and other.units) or bool({*one.units} & {*other.units})
 
 
 def _once_for_all(case: Case, made: Prescription) -> Prescription:
@@ -68,9 +77,9 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
     if layer.normalisation is not None:
         return _measured_anew(case, layer, check) or _after_normalisation(case, layer, check)
-    if layer.weight is None and layer.magnitude is None:
+    if layer.weight is None and layer.magnitude is None and layer.part is None:
         return []
-    if layer.weight_second_moment == 0.0 and layer.weight is not None and layer.role != "output":
+    if layer.weight_second_moment == 0.0 and layer.magnitude is None and layer.role != "output":
         return [_drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.kind == "recurrent":
         return _opened(layer, check) + _matrices(case, layer, check)
@@ -80,14 +89,13 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
             return []
         reason = f"{layer.name} gives numbers of the size {math.sqrt(size):.3g}; layers expect 1"
         return _scaled(layer, 1.0 / math.sqrt(size), "to a root mean square of 1", reason, check)
-    if layer.faint_units and layer.weight and layer.role != "output":
-        reason = "their weights are a hundred times smaller than those of others"
-        return [_drawn(layer, layer.faint_units, check, reason)]
     wanted = OUTPUT_GAIN if layer.role == "output" else case.wanted_gain(layer)
     if not layer.gain or not wanted or not layer.fan_in:
         return []
     if layer.branches:
         wanted /= math.sqrt(2 * layer.branches)
+    if (uneven := _uneven(layer, wanted, check)) is not None:
+        return uneven
     std = wanted / math.sqrt(layer.fan_in)
     before = layer.nonlinearity_before
     place = "after " + before if before else "on its input"
@@ -105,6 +113,32 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         by = f"{layer.factor:g} that follows"
         target = f"to {std:.4g} = {wanted:.4g}/√{layer.fan_in}, by the {by}"
     return _scaled(layer, wanted / layer.gain, target, reason, check)
+
+
+def _uneven(layer: Layer, wanted: float, check: str) -> list[Prescription] | None:
+    """Some units of a projection of several, queries and keys for two, that are too wide brought to
+    the others' scale, or drawn again where they are next to nothing."""
+    if layer.role == "output" or layer.magnitude is not None:
+        return None
+    if layer.wide_units and layer.wide_gain and layer.wide_gain > 2 * wanted:
+        factor = float(f"{wanted / layer.wide_gain:.4g}")
+        units, parameter = _own_units(layer, layer.wide_units)
+        change = f"of {len(units)} units × {factor:g}, to a gain of {wanted:.4g}"
+        reason = f"their gain is {layer.wide_gain:.3g}, and that of others is not"
+        return [_prescription(parameter, layer, "scale", check, change, reason, factor, units)]
+    if layer.faint_units:
+        reason = "their weights are a hundred times smaller than those of others"
+        return [_drawn(layer, layer.faint_units, check, reason)]
+    return None
+
+
+def _own_units(layer: Layer, units: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+    """Units of a layer as those of the parameter that has them, and its name."""
+    if layer.weight is None and layer.part is not None:
+        name, first = layer.part
+        return tuple(first + unit for unit in units), name
+    assert layer.weight is not None
+    return units, layer.weight
 
 
 def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
@@ -172,8 +206,13 @@ def _scaled(
     layer: Layer, factor: float, target: str, reason: str, check: str
 ) -> list[Prescription]:
     parameter = layer.weight or layer.magnitude
-    if abs(math.log(factor)) < WORTH or parameter is None:
+    if abs(math.log(factor)) < WORTH:
         return []
+    if parameter is None:
+        units, parameter = _own_units(layer, tuple(range(layer.units)))
+        factor = float(f"{factor:.4g}")
+        change = f"of {len(units)} units × {factor:g}, {target}"
+        return [_prescription(parameter, layer, "scale", check, change, reason, factor, units)]
     return [scale_prescription(parameter, layer, factor, target, reason, (check,))]
 
 
@@ -205,14 +244,15 @@ def _nothing(case: Case, check: Check) -> list[Prescription]:
 
 
 def _scales(case: Case, check: Check) -> list[Prescription]:
-    layers = [case.owner(case.layers[name]) for name in check.layers]
+    layers = [case.whole(case.layers[name]) for name in check.layers]
     scales = [made for layer in layers for made in scale_of(case, layer, check.name)]
     return scales + [made for layer in layers for made in _large_bias(case, layer, check.name)]
 
 
 def _narrower(case: Case, check: Check) -> list[Prescription]:
-    """The scales of layers that are too wide: none is made wider."""
-    return [made for made in _scales(case, check) if made.number is None or made.number < 1.0]
+    """The scales of layers that are too wide: none is made wider, or drawn again."""
+    made = _scales(case, check)
+    return [each for each in made if each.action == "zero" or (each.number or 1.0) < 1.0]
 
 
 def _large_bias(case: Case, layer: Layer, check: str) -> list[Prescription]:
@@ -280,7 +320,7 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
             made += _opened(layer, check.name)
         elif layer.kind == "activation":
             made += _lifted(case, layer, check.name)
-        elif layer.weight and layer.dead_units:
+        elif (layer.weight or layer.part) and layer.dead_units:
             made.append(_drawn(layer, layer.dead_units, check.name, "their units are dead"))
     return made
 
@@ -323,11 +363,13 @@ def _symmetry(case: Case, check: Check) -> list[Prescription]:
 
 def _drawn(layer: Layer, units: tuple[int, ...], check: str, reason: str) -> Prescription:
     """Some units' weights drawn again; all of them where hardly one is left as it is."""
-    assert layer.weight is not None
     rows = layer.weight_shape[0] if layer.kind == "embedding" else layer.units
     some = units if len(units) < rows - 1 else ()
+    if layer.weight is None:
+        some = some or tuple(range(rows))
+    some, parameter = _own_units(layer, some)
     what = f"of {len(some)} units drawn again" if some else "drawn again"
-    return _prescription(layer.weight, layer, "draw", check, what, reason, units=some)
+    return _prescription(parameter, layer, "draw", check, what, reason, units=some)
 
 
 def _streams(case: Case, check: Check) -> list[Prescription]:

@@ -186,6 +186,12 @@ class Layer:
     """groups of units with the same weights and the same gradients: they stay one"""
     copies: tuple[tuple[int, ...], ...] = ()
     """groups with the same weights, whatever their gradients (of an embedding: symbols)"""
+    part: tuple[str, int] | None = None
+    """of a weight that is some units of a larger parameter: its name, and the first unit"""
+    wide_units: tuple[int, ...] = ()
+    """units whose weights are three times larger than those of one in five, or more"""
+    wide_gain: Number = None
+    """the gain of these"""
     faint_units: tuple[int, ...] = ()
     """units whose weights are a hundred times smaller than those of most"""
     outlying_biases: tuple[int, ...] = ()

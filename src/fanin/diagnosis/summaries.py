@@ -113,13 +113,19 @@ def constant_units(preactivation: UnitSums) -> tuple[int, ...]:
     return indices(same & (np.asarray(preactivation.finite) > 0))
 
 
-def faint_units(weights: UnitSums) -> tuple[int, ...]:
-    """Units whose weights are a hundred times smaller than those of one in four."""
+def uneven_units(weights: UnitSums) -> tuple[tuple[int, ...], tuple[int, ...], Number]:
+    """Units whose weights are a hundred times smaller than those of one in four; those whose are
+    three times larger than those of one in five, if they are not nearly all; and the root mean
+    square of the latter's."""
     _, mean, variance = _unit_moments(weights)
     power = variance + mean**2
-    if not power.size or power.min() >= 1e-4 * power.max():
-        return ()
-    return indices(power < 1e-4 * np.quantile(power, 0.75))
+    if not power.size or power.max() <= 9.0 * power.min():
+        return (), (), None
+    faint = indices(power < 1e-4 * np.quantile(power, 0.75))
+    wide = power > 9.0 * np.quantile(power, 0.2)
+    if not wide.any() or wide.sum() < 0.1 * power.size:
+        return faint, (), None
+    return faint, indices(wide), finite_number(math.sqrt(power[wide].mean()))
 
 
 def outlying_biases(preactivation: UnitSums, bias: Float[Any, " units"]) -> tuple[int, ...]:

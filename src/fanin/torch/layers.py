@@ -318,9 +318,11 @@ class Assembly:
         weight = chain.first.weight
         if weight is None or layer.weight is not None:
             return layer
-        moments = summaries.moments(column_sums([weight.columns])[0])
+        of_units = column_sums([weight.columns])[0]
+        moments = summaries.moments(of_units)
         return replace(
-            layer,
+            assembly.uneven(layer, of_units),
+            part=None if weight.first_unit is None else (weight.parameters[0], weight.first_unit),
             weight_std=moments.std,
             weight_second_moment=moments.second_moment,
             gain=assembly.gain_of(moments, layer.fan_in),

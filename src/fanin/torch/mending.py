@@ -87,7 +87,11 @@ def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
     units = list(prescription.units)
     seed = seed_of(prescription.parameter)
     if prescription.action == "scale" and prescription.number is not None:
-        tensor.mul_(prescription.number)
+        rows = tensor.movedim(axis, 0)
+        if units:
+            rows[units] = rows[units] * prescription.number
+        else:
+            tensor.mul_(prescription.number)
     elif prescription.action == "zero":
         if units:
             tensor[units] = 0.0
@@ -133,7 +137,12 @@ def code(
     if name not in {plain(own) for own, _ in module.named_parameters(remove_duplicate=False)}:
         return _anew(module, name, inputs)
     if prescription.action == "scale":
-        return f"{head}    {this}.mul_({prescription.number!r})"
+        if not units:
+            return f"{head}    {this}.mul_({prescription.number!r})"
+        return (
+            f"{head}    rows, units = {this}.movedim({axes.get(name, 0)}, 0), {units}\n"
+            f"    rows[units] = rows[units] * {prescription.number!r}"
+        )
     if prescription.action == "zero":
         return f"{head}    {this}[{units}] = 0.0" if units else f"{head}    {this}.zero_()"
     head += f"    weight = {this}\n"

@@ -34,6 +34,8 @@ class Weight:
     magnitude: str | None = None
     """a parameter that it is a multiple of, where it is not whole: weight norm's, or one that is
     multiplied by a constant"""
+    first_unit: int | None = None
+    """where it is some units of a parameter, and nothing else: the first of them"""
     groups: int = 1
     """its units come in so many groups that look at other inputs"""
 

@@ -209,6 +209,7 @@ class Step:
             columns,
             whole,
             None if whole else _magnitude(made_of, parameter.numel() == columns.numel()),
+            None if whole else _first_row(made_of, parameter, tensor),
             used.groups,
         )
         if capture.on_weight is not None:
@@ -375,6 +376,18 @@ class Step:
             handle.remove()  # type: ignore[attr-defined]
         node.hooks.clear()
         return node
+
+
+def _first_row(made_of: Source, parameter: Tensor, tensor: Tensor) -> int | None:
+    """Of a weight that is some of a parameter's rows, as a projection of several: the first."""
+    alone = made_of.pure and made_of.factor == 1.0 and len(made_of.weights) == 1
+    whole = parameter.ndim == 2 and parameter.is_contiguous() and tensor.ndim == 2
+    if not (alone and whole and address(parameter) == address(tensor)):
+        return None
+    rows = tensor if tensor.stride() == parameter.stride() else tensor.mT
+    if rows.stride() != parameter.stride() or rows.shape[1] != parameter.shape[1]:
+        return None
+    return int(rows.storage_offset() - parameter.storage_offset()) // int(parameter.shape[1])
 
 
 def _magnitude(made_of: Source, all_of_it: bool) -> str | None:

@@ -1,6 +1,9 @@
 """Attention that looks at one place alone before it has learnt where."""
 
-from fanin.diagnosis.case import Case
+import math
+
+from fanin.diagnosis.case import INPUT, Case
+from fanin.diagnosis.checks.blame import OWN_FAULT, blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, worst
 
@@ -17,6 +20,7 @@ def attention(case: Case) -> Check | None:
     limit = case.thresholds.attention
     bad = [name for name, entropy in entropies.items() if limit.verdict(entropy) != "good"]
     lowest = min(entropies, key=entropies.__getitem__)
+    causes = [cause for name in bad for cause in _causes(case, name)]
     text = (
         f"The weights of {lowest} have {entropies[lowest]:.0%} of the entropy that equal ones have."
     )
@@ -25,6 +29,7 @@ def attention(case: Case) -> Check | None:
             " Each query looks at hardly more than one key, and the softmax passes next to no "
             "gradient: the products of queries and keys are too large."
         )
+        text += case.reasons(causes)
     return Check(
         name="attention",
         verdict=worst(limit.verdict(entropy) for entropy in entropies.values()),
@@ -32,18 +37,32 @@ def attention(case: Case) -> Check | None:
         expected=1.0,
         low=limit.low,
         high=None,
-        layers=case.in_order(list({_cause(case, name) for name in bad})),
+        layers=case.in_order(causes),
         text=text,
         source="Vaswani et al. 2017, section 3.2.1; Zhai et al. 2023, on the collapse of entropy",
     )
 
 
-def _cause(case: Case, name: str) -> str:
-    """Of the weights that make queries and keys, those with the largest gain."""
+def _causes(case: Case, name: str) -> list[str]:
+    """Of the weights that make queries and keys those that are too wide; or what made their input
+    so, INPUT for one."""
     weighted = _weights(case, case.layers[name])
     if not weighted:
-        return name
-    return max(weighted, key=lambda layer: layer.gain or 0.0).name
+        return [name]
+    shares = {each.name: 2 * math.log(_gain(each)) for each in weighted if _gain(each)}
+    for each in weighted:
+        before = [layer for layer in case.upstream(each) if layer is not each]
+        first = [each] if INPUT in each.reads else []
+        shares = case.shares([*before, *first]) | shares
+    wide = {each: share for each, share in shares.items() if share > 0.0}
+    if max(wide.values(), default=0.0) < OWN_FAULT:
+        return [max(weighted, key=lambda layer: layer.gain or 0.0).name]
+    return blame(wide)
+
+
+def _gain(layer: Layer) -> float:
+    """Of queries and keys that are a part of a wider projection, their own."""
+    return layer.wide_gain or layer.gain or 0.0
 
 
 def _weights(case: Case, layer: Layer) -> list[Layer]:
