@@ -1251,3 +1251,141 @@ def test_inputs_that_shut_and_open_every_gate_are_too_large(cell):
     report = diagnose(module, 300 * x, Y[:64])
     assert report.check("input scale").verdict == "bad"
     assert not report.prescriptions
+
+
+class Double(nn.Module):
+    """Two towers side by side, as of two critics."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = mlp(2, out=1), mlp(2, out=1)
+
+    def forward(self, x):
+        return self.one(x), self.other(x)
+
+
+def of_both(outputs, targets):
+    return sum(F.mse_loss(each, targets) for each in outputs)
+
+
+TOWER = {
+    "a bias that drowns": ("0.bias", lambda p: p.fill_(100.0)),
+    "equal units": ("0.weight", lambda p: p.copy_(p[:1].expand_as(p).clone())),
+    "zeros": ("2.weight", lambda p: p.zero_()),
+    "a wide hidden layer": ("2.weight", lambda p: p.mul_(100.0)),
+}
+
+
+@pytest.mark.parametrize("tower", ["one", "other"])
+@pytest.mark.parametrize(("where", "spoil"), TOWER.values(), ids=TOWER)
+def test_every_output_is_judged(where, spoil, tower):
+    torch.manual_seed(0)
+    module = Double()
+    assert diagnose(module, X, drawn(512, 1), of_both).verdict == "good"
+    with torch.no_grad():
+        spoil(module.get_parameter(f"{tower}.{where}"))
+    report = diagnose(module, X, drawn(512, 1), of_both)
+    assert report.verdict != "good"
+    named = {name for each in report.checks for name in each.layers}
+    assert named == {f"{tower}.{where.partition('.')[0]}"}
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+def test_the_second_of_two_outputs_may_begin_with_zeros():
+    torch.manual_seed(0)
+    module = Double()
+    nn.init.zeros_(module.other[-1].weight)
+    assert diagnose(module, X, drawn(512, 1), of_both).verdict == "good"
+
+
+class Reader(nn.Module):
+    """Residual blocks that read a stream, as of a transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.head = nn.Linear(16, 48), nn.Linear(48, 5)
+        self.norms = nn.ModuleList(nn.LayerNorm(48) for _ in range(4))
+        self.widen = nn.ModuleList(nn.Linear(48, 96) for _ in range(4))
+        self.narrow = nn.ModuleList(nn.Linear(96, 48) for _ in range(4))
+
+    def forward(self, x):
+        x = self.up(x)
+        for norm, widen, narrow in zip(self.norms, self.widen, self.narrow, strict=True):
+            x = x + narrow(F.gelu(widen(norm(x))))
+        return self.head(F.layer_norm(x, (48,)))
+
+
+@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("where", ["norms", "widen", "narrow"])
+def test_a_branch_that_drowns_the_others_is_the_doing_of_its_own_layer(where, block):
+    torch.manual_seed(0)
+    module = Reader()
+    assert diagnose(module, X, Y).verdict == "good"
+    with torch.no_grad():
+        getattr(module, where)[block].weight.mul_(300.0)
+    report = diagnose(module, X, Y)
+    check = report.check("stream")
+    assert check.verdict != "good"
+    assert check.layers == (f"{where}.{block}",)
+    assert {each.parameter for each in report.prescriptions} == {f"{where}.{block}.weight"}
+    assert all(each.number < 1 for each in report.prescriptions)
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+class Looking(nn.Module):
+    def __init__(self, fused, cross=False):
+        super().__init__()
+        self.up, self.head, self.cross = nn.Linear(16, 32), nn.Linear(32, 5), cross
+        self.query, self.key, self.value = (nn.Linear(32, 32) for _ in range(3))
+        self.all, self.fused = nn.MultiheadAttention(32, 4, batch_first=True), fused
+
+    def forward(self, x):
+        x = self.up(x)
+        if self.fused:
+            y = x.flip(1) + 0.0 if self.cross else x
+            return self.head(self.all(x, y, y)[0].mean(1))
+        x = F.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x))
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize(("fused", "cross"), [(True, False), (True, True), (False, False)])
+def test_queries_and_keys_are_mended_together_and_values_are_left_alone(fused, cross):
+    torch.manual_seed(0)
+    module = Looking(fused, cross)
+    with torch.no_grad():
+        if fused:
+            module.all.in_proj_weight[:64] *= 20.0
+        else:
+            module.query.weight *= 30.0
+            module.key.weight *= 30.0
+    x = drawn(64, 12, 16)
+    report = diagnose(module, x, Y[:64])
+    assert report.check("attention").verdict != "good"
+    by_code, before = copy.deepcopy(module), module.all.in_proj_weight[64:].clone()
+    fixed = report.fixed(module)
+    assert torch.equal(fixed.all.in_proj_weight[64:], before)
+    assert report.after.verdict == "good"
+    for each in report.prescriptions:
+        exec(each.code, {"module": by_code, "inputs": x})
+    for one, other in zip(fixed.parameters(), by_code.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("value", [100.0, 0.01])
+@pytest.mark.parametrize("where", ["1.weight", "7.bias"])
+def test_what_follows_a_normalisation_is_mended_there(where, value):
+    torch.manual_seed(0)
+    flat = [[nn.Linear(n, 64), nn.BatchNorm1d(64), nn.ReLU()] for n in (16, 64, 64)]
+    module = nn.Sequential(*(each for some in flat for each in some), nn.Linear(64, 5))
+    assert diagnose(module, X, Y).verdict == "good"
+    with torch.no_grad():
+        module.get_parameter(where).fill_(value)
+    report = diagnose(module, X, Y)
+    if report.verdict == "good":  # a small bias is none, and gains are taken out again
+        assert value == 0.01
+        return
+    assert {each.parameter for each in report.prescriptions} == {where}
+    report.fixed(module)
+    assert report.after.verdict == "good"

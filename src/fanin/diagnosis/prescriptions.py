@@ -82,7 +82,7 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     if layer.weight_second_moment == 0.0 and layer.magnitude is None and layer.role != "output":
         return [_drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.kind == "recurrent":
-        return _opened(layer, check) + _matrices(case, layer, check)
+        return _opened(layer, check) or _matrices(case, layer, check)
     if layer.kind == "embedding":
         size = layer.activation and layer.activation.second_moment
         if not size or layer.role == "output":
@@ -245,6 +245,9 @@ def _nothing(case: Case, check: Check) -> list[Prescription]:
 
 def _scales(case: Case, check: Check) -> list[Prescription]:
     layers = [case.whole(case.layers[name]) for name in check.layers]
+    for layer in [each for each in layers if each.kind == "attention"]:
+        reads = (case.whole(case.layers[name]) for name in layer.reads if name in case.layers)
+        layers += [each for each in reads if each.faint_units and each not in layers]
     scales = [made for layer in layers for made in scale_of(case, layer, check.name)]
     return scales + [made for layer in layers for made in _large_bias(case, layer, check.name)]
 
@@ -368,6 +371,8 @@ def _drawn(layer: Layer, units: tuple[int, ...], check: str, reason: str) -> Pre
     if layer.weight is None:
         some = some or tuple(range(rows))
     some, parameter = _own_units(layer, some)
+    if any(own.name == parameter and own.data.largest == 0.0 for own in layer.parameters):
+        some = ()
     what = f"of {len(some)} units drawn again" if some else "drawn again"
     return _prescription(parameter, layer, "draw", check, what, reason, units=some)
 

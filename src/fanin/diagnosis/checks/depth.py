@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from fanin.diagnosis.case import INPUT, Case
 from fanin.diagnosis.checks.blame import blame
-from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.recording import Between, Layer
 from fanin.diagnosis.report import Check
 from fanin.theory import TheoryError, forward_gain
 from fanin.theory import slope as theoretical_slope
@@ -108,7 +108,7 @@ def examples(case: Case) -> Check | None:
         if (last := case.read(output)) is not None
         and not case.of_one(last)
         and (between := output.input_between or last.between) is not None
-        and (share := between.varying_share) is not None
+        and (share := _share_of(last, between)) is not None
     ]
     if not found:
         return None
@@ -155,6 +155,12 @@ def examples(case: Case) -> Check | None:
         text=text,
         source="Poole et al. 2016, section 3: correlations that go to 1 in the ordered phase",
     )
+
+
+def _share_of(layer: Layer, between: Between) -> float | None:
+    """The share that varies; none of it where a layer gives nothing at all."""
+    nothing = layer.activation is not None and layer.activation.second_moment == 0.0
+    return 0.0 if nothing else between.varying_share
 
 
 def first_and_last(case: Case) -> tuple[Layer, Layer] | None:
