@@ -244,6 +244,13 @@ class Counter:
         self.calls, self.history = 0, []
 
 
+class Slotted:
+    __slots__ = ("calls", "history")
+
+    def __init__(self):
+        self.calls, self.history = 0, []
+
+
 class Keeping(nn.Module):
     """Keeps things in places that PyTorch does not look after."""
 
@@ -256,6 +263,7 @@ class Keeping(nn.Module):
         self.unregistered = [nn.BatchNorm1d(4)]
         self.cache: dict = {}
         self.tuple = (np.arange(3), [])
+        self.slotted, self.bytes = Slotted(), bytearray(b"ab")
 
     def forward(self, x):
         x = self.unregistered[0](self.linear(x))
@@ -269,6 +277,9 @@ class Keeping(nn.Module):
         self.tally.calls += 1
         self.tally.history.append(float(x.detach().sum()))
         self.names.add("new")
+        self.slotted.calls += 1
+        self.slotted.history.append(1)
+        self.bytes[0] = 7
         self.cache["keys"] = x.detach()
         return x
 
@@ -286,6 +297,7 @@ def held(module):
         module.tally.calls,
         list(module.tally.history),
         set(module.names),
+        (module.slotted.calls, list(module.slotted.history), bytes(module.bytes)),
         dict(module.cache),
     )
 
@@ -311,3 +323,24 @@ def test_what_hangs_on_a_module_is_found_whatever_it_is():
     report = diagnose(module, torch.randn(16, 6), torch.randint(4, (16,)))
     assert report.verdict == "good"
     assert next(module.lines) == "a"
+
+
+def test_what_a_loss_changes_is_put_back():
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(4))
+            self.calls = 0
+
+        def forward(self, output, targets):
+            self.calls += 1
+            self.seen += output.detach().mean(0)
+            targets += 1.0
+            return (output - targets).square().mean()
+
+    loss, targets = Mean(), torch.zeros(16, 4)
+    report = diagnose(nn.Linear(6, 4), torch.randn(16, 6), targets, loss)
+    assert not loss.seen.any()
+    assert loss.calls == 0
+    assert not targets.any()
+    assert any("calls of the loss" in each for each in report.recording.not_seen)

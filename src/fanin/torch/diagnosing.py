@@ -1,6 +1,7 @@
 """`diagnose` for a user's own module: record, judge, and put right on request."""
 
 import copy
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, final
@@ -10,6 +11,7 @@ from torch import nn
 from fanin.diagnosis.judge import judge
 from fanin.diagnosis.report import Prescription, Report, ReportError
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
+from fanin.errors import OptionError
 from fanin.torch import mending
 from fanin.torch.losses import LossFunction
 from fanin.torch.passing import Inputs
@@ -37,10 +39,18 @@ def diagnose(
 
     Parameters, buffers, `.grad`, flags, hooks and random states are afterwards as before. Raises
     ShapeError for inputs, labels or losses that do not fit, PassError for a module that cannot be
-    looked into or fails.
+    looked into or fails, OptionError for a learning rate or thresholds that are none.
     """
+    if learning_rate is not None and not _is_rate(learning_rate):
+        raise OptionError(f"a learning rate is a number above 0; found {learning_rate!r}")
+    if not isinstance(thresholds, Thresholds):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionError(f"thresholds are fanin.diagnosis.Thresholds; found {thresholds!r}")
     subject = ModuleSubject(module, inputs, targets, loss, ignore_index, learning_rate, thresholds)
     return subject.diagnose(module)
+
+
+def _is_rate(found: Any) -> bool:
+    return isinstance(found, int | float) and 0.0 < found < math.inf
 
 
 @final

@@ -40,6 +40,8 @@ class Holdings:
     _arrays: list[tuple[str, np.ndarray, np.ndarray]] = field(default_factory=list[Any])
     _containers: list[tuple[str, Any, Any]] = field(default_factory=list[Any])
     """dictionaries, those of objects among them, lists and sets, with what is in them"""
+    _slotted: list[tuple[str, Any, dict[str, Any]]] = field(default_factory=list[Any])
+    """objects with __slots__"""
     _seen: dict[int, Any] = field(default_factory=dict[int, Any])
 
     def leave_out(self, things: Iterable[Any]) -> None:
@@ -60,7 +62,7 @@ class Holdings:
             self._arrays.append((name, value, value.copy()))
         elif isinstance(value, Generator):
             self._generators.append((name, value, _state(value)))
-        elif isinstance(value, dict | list | set | deque):
+        elif isinstance(value, dict | list | set | deque | bytearray):
             self._containers.append((name, value, _content(value)))
             for key, each in _items(value):
                 self.add(
@@ -70,9 +72,12 @@ class Holdings:
             for key, each in enumerate(value):
                 self.add(f"{name}[{key}]", each, depth - 1)
         elif _is_open(value):
-            own = value.__dict__
+            own = getattr(value, "__dict__", {})
             self._containers.append((name, own, dict(own)))
-            for key, each in own.items():
+            slots = {key: getattr(value, key) for key in _slots(value) if hasattr(value, key)}
+            if slots:
+                self._slotted.append((name, value, slots))
+            for key, each in {**own, **slots}.items():
                 self.add(f"{name}.{key}", each, depth - 1)
 
     def put_back(self) -> Iterator[str]:
@@ -84,6 +89,12 @@ class Holdings:
                 container.clear()
                 grow = container.update if isinstance(container, dict | set) else container.extend
                 grow(content)
+                yield name
+        for name, thing, content in self._slotted:
+            now = {key: getattr(thing, key, None) for key in content}
+            if not equal(content, now):
+                for key, each in content.items():
+                    setattr(thing, key, each)
                 yield name
         for name, array, content in self._arrays:
             if array.tobytes() != content.tobytes():
@@ -117,15 +128,24 @@ def _content(value: Any) -> Any:
     return plain(value)
 
 
+def _slots(value: Any) -> list[str]:
+    """The names of an object's slots."""
+    found: list[str] = []
+    for kind in type(value).__mro__:
+        names = kind.__dict__.get("__slots__", ())
+        found += [names] if isinstance(names, str) else [*names]
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
+
+
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:
-    if len(value) > LONG:
+    if len(value) > LONG or isinstance(value, bytearray):
         return ()
     return value.items() if isinstance(value, dict) else enumerate(value)
 
 
 def _is_open(value: Any) -> bool:
     """Whether a thing is an object of the user's own, or a module that is not registered."""
-    if not hasattr(value, "__dict__"):
+    if not hasattr(value, "__dict__") and not _slots(value):
         return False
     root = type(value).__module__.partition(".")[0]
     return root not in _CLOSED or isinstance(value, (nn.Module, *_OPEN))

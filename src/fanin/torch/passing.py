@@ -159,6 +159,10 @@ def _explained(capture: Capture, module: nn.Module, error: Exception) -> FaninEr
     shapes = ", ".join(str(list(each.shape)) for each in tensors(given)) or "no tensor"
     where = f"{path or 'the module'} ({type(inner).__name__})"
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            message += f" ({name} has values that are not finite)"
+            break
     kind = ShapeError if isinstance(error, RuntimeError | IndexError) else PassError
     return kind(f"the forward pass failed in {where}, given {shapes}: {message}")
 
@@ -170,7 +174,8 @@ def _backward(lost: Lost, names: Names, keeper: Keeper) -> dict[str, Tensor]:
     if value is None:
         value = lost.output
         generator = torch.Generator(device="cpu").manual_seed(0)
-        noise = torch.randn(value.shape, generator=generator) / max(1, value.shape[0])
+        examples = value.shape[0] if value.ndim else 1
+        noise = torch.randn(value.shape, generator=generator) / max(1, examples)
         cotangent = noise.to(value.device, value.dtype)
     if not value.requires_grad or not wanted:
         if wanted and cotangent is None:

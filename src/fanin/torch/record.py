@@ -52,12 +52,15 @@ def record(
     check(module)
     names = Names(module)
     given = list(tensors(inputs))
-    keeper = Keeper(module, names, given)
+    keeper = Keeper(module, names, (*given, *tensors(targets)))
+    of_loss = Keeper(loss, Names(loss)) if isinstance(loss, nn.Module) else None
     changed: tuple[str, ...] = ()
     try:
         found = run(module, names, keeper, inputs, given, targets, loss, ignore_index)
     finally:
         changed = keeper.put_back()
+        if of_loss is not None:
+            changed += tuple(f"{name} of the loss" for name in of_loss.put_back())
     with exactly():
         return _assembled(module, names, found, given, changed, learning_rate)
 
@@ -72,7 +75,11 @@ def _assembled(
 ) -> Recorded:
     capture, lost = found.capture, found.lost
     examples = max(1, given[0].shape[0] if given and given[0].ndim else 1)
-    floats = [each for each in given if each.is_floating_point() and each.ndim > 1]
+    floats = [
+        each
+        for each in given
+        if each.is_floating_point() and each.ndim > 1 and each.layout == torch.strided
+    ]
     first = floats[0] if floats else None
     own = None if first is None else capture.tables.measured(first, _input_axis(first))
     layout = chains(capture.nodes, names, found.made.nodes, found.others)

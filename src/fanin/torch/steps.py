@@ -46,7 +46,7 @@ class Step:
             self._check_indices()
             return
         x = arguments[0] if arguments else None
-        if not isinstance(x, Tensor) or not x.is_floating_point():
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.layout != torch.strided:
             return
         self.source = self.capture.sources.of(x)
         if not self.source.data or x.ndim == 0:
@@ -216,7 +216,8 @@ class Step:
             capture.on_weight(node, output, bias if isinstance(bias, Tensor) else None)
         node.output = self.capture.tables.measured(output, axis)
         node.size = output.numel()
-        if x.is_floating_point() and (node.read is None or node.read == 0):
+        numbers = x.is_floating_point() and x.layout == torch.strided
+        if numbers and (node.read is None or node.read == 0):
             node.given = self.capture.tables.measured(x, capture.axis_of(x, source))
         node.parameters = made_of.weights
         if isinstance(bias, Tensor):
