@@ -1,5 +1,6 @@
 """Starting a module by a scheme, by what each weight does as the module runs."""
 
+import copy
 import math
 
 import pytest
@@ -82,8 +83,83 @@ def test_lsuv_gives_every_layer_a_unit_second_moment_in_order_of_execution():
         assert "measured" in done[f"{name}.weight"].what
     with torch.no_grad():
         module.frozen.weight.zero_(), module.frozen.bias.zero_()
-    with pytest.raises(OptionError, match="hidden gives a second moment of 0"):
-        initialise_(module, "lsuv", sample=X)
+    done = {each.parameter: each for each in initialise_(module, "lsuv", sample=X)}
+    assert "not measured: it gives nothing" in done["hidden.weight"].what
+
+
+def test_hidden_states_that_begin_with_zeros_are_measured_at_their_second_call():
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.into, self.back = nn.Linear(6, 32), nn.Linear(32, 32, bias=False)
+
+        def forward(self, x):
+            state = x.new_zeros(len(x), 32)
+            for _ in range(3):
+                state = torch.tanh(self.into(x) + self.back(state))
+            return state
+
+    torch.manual_seed(0)
+    done = {each.parameter: each for each in initialise_(Loop(), "lsuv", sample=torch.randn(64, 6))}
+    assert "measured second moment" in done["back.weight"].what
+
+
+def test_a_module_that_cannot_be_started_is_as_it_was():
+    class Overflowing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 32), nn.Linear(32, 3)
+            self.middle = nn.Linear(32, 32)
+
+        def forward(self, x):
+            x = self.middle(torch.relu(self.first(x)) * float("inf"))
+            return self.last(torch.relu(x))
+
+    module = Overflowing()
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(OptionError, match="not finite"):
+        initialise_(module, "lsuv", sample=torch.randn(64, 6))
+    assert all(torch.equal(module.state_dict()[name], each) for name, each in before.items())
+
+
+def test_a_table_that_is_also_the_output_is_started_as_that():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.up = nn.Embedding(60, 32), nn.Linear(32, 32)
+            self.bias = nn.Parameter(torch.zeros(60))
+
+        def forward(self, x):
+            return F.linear(torch.tanh(self.up(self.table(x))), self.table.weight, self.bias)
+
+    torch.manual_seed(0)
+    module, x = Tied(), torch.randint(60, (64,))
+    initialise_(module, "fanin", sample=x)
+    assert diagnose(module, x, x.roll(1)).verdict == "good"
+    nn.init.normal_(module.table.weight)
+    report = diagnose(module, x, x.roll(1))
+    assert report.check("logits").verdict != "good"
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("table.weight", "scale")
+
+
+def test_frequencies_are_drawn_for_the_constant_that_follows():
+    class Sines(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.last = (
+                nn.Linear(2, 64),
+                nn.Linear(64, 64),
+                nn.Linear(64, 1),
+            )
+
+        def forward(self, x):
+            return self.last(torch.sin(30 * self.second(torch.sin(30 * self.first(x)))))
+
+    torch.manual_seed(0)
+    module, x = Sines(), torch.rand(256, 2) * 2 - 1
+    initialise_(module, "fanin", sample=x)
+    assert diagnose(module, x, torch.randn(256, 1), "mse").check("gain").verdict == "good"
 
 
 def test_a_weight_that_is_called_twice_is_scaled_once():

@@ -27,7 +27,7 @@ def test_a_stream_that_dies_at_a_sum_is_found():
         module[6].bn2.bias.fill_(-10.0)
     report = diagnose(module, *resnet.given(0))
     bad = [(check.name, check.layers) for check in report.checks if check.verdict == "bad"]
-    assert bad == [("dead units", ("6.conv2",))]
+    assert bad == [("dead units", ("6.conv2",)), ("examples", ("6.conv2",))]
 
 
 def test_copies_of_one_start_are_trained_on_the_same_batches():

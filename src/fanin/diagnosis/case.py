@@ -160,9 +160,15 @@ class Case:
     def whole(self, layer: Layer) -> Layer:
         """A layer with its parameters: of a later call of a module those of the first."""
         first = self.layers.get(layer.name.partition("#")[0])
-        if layer.parameters or first is None or layer.name == first.name:
+        own = layer.weight or layer.part or layer.magnitude
+        if own or first is None or layer.name == first.name:
             return layer
-        return replace(layer, weight=first.weight, bias=first.bias, parameters=first.parameters)
+        return replace(
+            layer,
+            weight=first.weight,
+            bias=layer.bias or first.bias,
+            parameters=(*first.parameters, *layer.parameters),
+        )
 
     def read(self, layer: Layer) -> Layer | None:
         """The layer that this one reads first; None where that is the network's input."""

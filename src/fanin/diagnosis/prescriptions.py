@@ -10,6 +10,7 @@ from fanin.diagnosis.checks.finite import owner, too_wide
 from fanin.diagnosis.checks.output import output_bias_dominates
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
 from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.remaining import OF_DEPTH
 from fanin.diagnosis.report import Action, Check, Prescription
 
 OUTPUT_GAIN = 0.1
@@ -31,9 +32,12 @@ def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Presc
     """The changes that the checks ask for, in order of execution; at most one of a kind for each
     parameter, and none for what no verdict names."""
     found: dict[tuple[str, Action, tuple[int, ...]], Prescription] = {}
-    for check in checks:
-        if check.verdict == "good":
-            continue
+    wrong = [check for check in checks if check.verdict != "good"]
+    dead = {name for check in wrong if check.name == "dead units" for name in check.layers}
+    for check in wrong:
+        if check.name in OF_DEPTH:  # what is dead is not brought to life by its scale
+            layers = tuple(name for name in check.layers if name not in dead)
+            check = replace(check, layers=layers)
         for made in _RULES.get(check.name, _nothing)(case, check):
             made = _once_for_all(case, made)
             key = (made.parameter, made.action, made.units)

@@ -210,6 +210,9 @@ class Layer:
     """of attention weights over that of equal ones, the mean over queries: 0 where each looks at
     one key alone"""
 
+    values: tuple[str, ...] = ()
+    """of attention: the layers among `reads` that it only mixes, and does not look by"""
+
     def own(self, role: str) -> Parameter | None:
         """Its first parameter of that role."""
         return next((each for each in self.parameters if each.role == role), None)

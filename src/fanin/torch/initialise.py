@@ -50,17 +50,22 @@ def initialise_(
     are made of several parameters. `lsuv` measures on the sample, in order of execution.
 
     Numbers are drawn from `generator`, or from PyTorch's own as `torch.nn.init` does. Raises
-    OptionError for a scheme that is not known, or cannot have its way with an activation.
+    OptionError for a scheme that is not known, or cannot have its way with an activation; the
+    module is then as it was.
     """
     found = find_start(scheme) if isinstance(scheme, str) else scheme
     with undisturbed():
         recorded = record(module, sample, loss=None)
     starting = _Starting(module, found, recorded, generator)
     with torch.no_grad():
-        starting.fill()
-        if found.unit_preactivations:
-            with undisturbed():
-                starting.scale_to_unit(sample)
+        try:
+            starting.fill()
+            if found.unit_preactivations:
+                with undisturbed():
+                    starting.scale_to_unit(sample)
+        except BaseException:
+            starting.take_back()
+            raise
     return tuple(starting.done.values())
 
 
@@ -94,7 +99,19 @@ class _Starting:
             name: self.layers[tied[name]] if name in tied else layer
             for name, layer in self.layers.items()
         }
+        by_name = {layer.name: layer for layer in recorded.recording.layers}
+        for layer in recorded.recording.layers:
+            # So is one that is used again under its own name: F.linear(x, self.embedding.weight).
+            first = by_name.get(layer.name.partition("#")[0])
+            if layer.role == "output" and not layer.weight and first and first.weight:
+                self.judged[first.weight] = layer
         self.done: dict[str, Started] = {}
+        self._before_it: dict[str, Tensor] = {}
+
+    def take_back(self) -> None:
+        """Everything as it was before."""
+        for name, tensor in self._before_it.items():
+            self.tensors[name].copy_(tensor)
 
     def fill(self) -> None:
         for layer in self.recorded.recording.layers:
@@ -115,11 +132,17 @@ class _Starting:
         weight = self.recorded.weights[own.name]
         fan_in, fan_out = judged.fan_in or 1, judged.fan_out or 1
         scale = self._scale(rule, judged, fan_in, fan_out)
+        if rule.mode != "none":
+            scale /= abs(judged.factor)  # what follows the weight multiplies it
+        self._keep(own.name)
         self._draw(self.tensors[own.name], weight, rule.distribution, scale)
         row = self.padding.get(own.name)
         if row is not None:
             self.tensors[own.name][row] = 0.0
         return Started(own.name, layer.name, _in_words(rule, judged, scale), scale)
+
+    def _keep(self, name: str) -> None:
+        self._before_it[name] = self.tensors[name].detach().clone()
 
     def _left(self, layer: Layer, own: Parameter) -> str:
         """Why a parameter is not filled; "" where it is."""
@@ -140,6 +163,7 @@ class _Starting:
     def _fill_bias(self, layer: Layer, own: Parameter) -> Started:
         rule = self.scheme.output_bias if layer.role == "output" else self.scheme.bias
         scale = rule.scale(layer.fan_in or 1, layer.fan_out or 1)
+        self._keep(own.name)
         self._draw(self.tensors[own.name], None, rule.distribution, scale)
         return Started(own.name, layer.name, _in_words(rule, layer, scale), scale)
 
@@ -189,6 +213,10 @@ class _Starting:
 
         for name, factor in scale_to_unit(self.module, sample, target).items():
             done = self.done[name]
+            if factor is None:
+                what = f"{done.what}, not measured: it gives nothing on the sample"
+                self.done[name] = Started(name, done.layer, what, done.scale)
+                continue
             what = f"{done.what}, × {factor:.4g} to a measured second moment"
             scale = None if done.scale is None else done.scale * factor
             self.done[name] = Started(name, done.layer, what, scale)

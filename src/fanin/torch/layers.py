@@ -265,6 +265,7 @@ class Assembly:
             place=last.place,
             places=last.size / max(1, self.examples * last.units),
             attention_entropy=first.entropy,
+            values=tuple(self.by_node[n].name for n in first.values if n),
             input=whole(_moments(before), before),
             input_between=_between(first),
         )

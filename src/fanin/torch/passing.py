@@ -58,6 +58,11 @@ def check(module: nn.Module) -> None:
                     f"{name}{'.' * bool(name)}{leaf} is lazy and has no shape yet; run the module "
                     "once on a batch, and start it as you would, before it is diagnosed"
                 )
+            if tensor is not None and tensor.is_meta:
+                raise PassError(
+                    f"{name}{'.' * bool(name)}{leaf} is on the meta device and has no numbers; "
+                    "move the module with to_empty, and start it as you would"
+                )
             if tensor is not None and tensor.is_inference():
                 raise PassError(
                     f"{name}{'.' * bool(name)}{leaf} was made under inference_mode, and can have "

@@ -311,6 +311,7 @@ class Step:
         )
         if node is None:
             return None
+        node.values = tuple({*third.nodes} - {*source.nodes, *more.nodes})
         name = self.operator.name
         settings = operators.attention_settings(name, self.arguments, self.named)
         logits = attention.scaled_dot_product(query, key, *settings)
@@ -337,6 +338,7 @@ class Step:
                 continue
             node = self.capture.nodes[one.node]
             if node.output is None:
+                node.values = tuple({*other.nodes} - {*node.reads})
                 node.reads = together((Source(node.reads), other), False).nodes
                 node.axis, node.units = output.ndim - 1, output.shape[-1]
                 node.output = self.capture.tables.measured(output, node.axis)

@@ -67,7 +67,8 @@ def _gain(layer: Layer) -> float:
 
 def _weights(case: Case, layer: Layer) -> list[Layer]:
     """The nearest layers with weights that one reads; rotated positions are sums of them."""
-    reads = [case.layers[name] for name in layer.reads if name in case.layers]
+    asked = [name for name in layer.reads if name not in layer.values]
+    reads = [case.layers[name] for name in asked if name in case.layers]
     return [
         found
         for each in reads

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from fanin.diagnosis.case import INPUT, Case
 from fanin.diagnosis.checks.blame import blame
+from fanin.diagnosis.checks.units import shifted_by
 from fanin.diagnosis.recording import Between, Layer
 from fanin.diagnosis.report import Check
 from fanin.theory import TheoryError, forward_gain
@@ -131,6 +132,9 @@ def examples(case: Case) -> Check | None:
         if case.collapsed is not None and not case.faint_input:
             causes = [case.collapsed.name]
         at_fault = () if case.same_inputs else case.caused(case.in_order(causes))
+        at_fault = case.in_order(
+            [each for name in at_fault for each in shifted_by(case, case.layers[name])]
+        )
     correlation = between.correlation
     text = f"{share:.2%} of the power of {last.name} varies over the examples"
     text += "." if correlation is None else f" (mean correlation {correlation:.3g})."

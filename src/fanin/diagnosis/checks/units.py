@@ -73,7 +73,7 @@ def dead_units(case: Case) -> Check | None:
     }
     bad = [name for name, verdict in verdicts.items() if verdict != "good"]
     named = [name for name in bad if by_bias[name]] or _first_dead(case, bad)
-    at_fault = [cause for name in named for cause in _shifted_by(case, case.layers[name])]
+    at_fault = [cause for name in named for cause in shifted_by(case, case.layers[name])]
     worst_layer = max(shares, key=lambda name: (name in named, shares[name]))
     layer = case.layers[worst_layer]
     text = f"At most {shares[worst_layer]:.1%} of a layer's units are dead ({worst_layer})."
@@ -164,7 +164,7 @@ def normalised_bias(layer: Layer) -> str | None:
     return next((own.name for own in biases if (own.data.largest or 0.0) > 1.0), None)
 
 
-def _shifted_by(case: Case, layer: Layer) -> list[str]:
+def shifted_by(case: Case, layer: Layer) -> list[str]:
     """Of a sum that has no biases of its own, the summands whose biases put it where it is."""
     if layer.kind != "sum":
         return [layer.name]
