@@ -1389,3 +1389,48 @@ def test_what_follows_a_normalisation_is_mended_there(where, value):
     assert {each.parameter for each in report.prescriptions} == {where}
     report.fixed(module)
     assert report.after.verdict == "good"
+
+
+def test_an_embedding_that_is_multiplied_before_attention_is_named_for_it():
+    class Translator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Embedding(40, 64), nn.Linear(64, 40)
+            self.body = nn.Transformer(64, 4, 1, 1, 128, batch_first=True)
+            nn.init.normal_(self.head.weight, std=0.01)
+
+        def forward(self, x):
+            x = self.table(x) * 8.0
+            return self.head(self.body(x, x)).transpose(1, 2)
+
+    torch.manual_seed(0)
+    symbols = torch.randint(40, (16, 12), generator=torch.Generator().manual_seed(1))
+    module = Translator()
+    report = diagnose(module, symbols, symbols.roll(1, 1))
+    assert report.check("attention").layers == ("table",)
+    (asked,) = report.prescriptions
+    assert asked.parameter == "table.weight"
+    assert asked.number == pytest.approx(1 / 8, rel=0.05)
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+def test_a_last_hidden_state_comes_from_its_recurrent_layer():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = nn.GRU(16, 32, batch_first=True), nn.Linear(32, 5)
+
+        def forward(self, x):
+            return self.head(self.cell(x)[1][-1])
+
+    torch.manual_seed(0)
+    module, x = Last(), drawn(64, 10, 16)
+    assert diagnose(module, x, Y[:64]).verdict == "good"
+    nn.init.constant_(module.cell.bias_ih_l0, -10.0)
+    report = diagnose(module, x, Y[:64])
+    assert report.check("examples").layers == ("cell",)
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("cell.bias_ih_l0", "zero")
+    report.fixed(module)
+    assert report.after.verdict == "good"

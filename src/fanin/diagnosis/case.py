@@ -221,7 +221,7 @@ class Case:
         if not after:
             return 0.0
         if layer.kind == "embedding":
-            return math.log(after)
+            return math.log(self.handed_on(layer))
         before = self.read(layer)
         given = before and before.activation and before.activation.second_moment
         given = layer.input.second_moment if layer.input is not None else given
@@ -229,6 +229,17 @@ class Case:
         if not given or not wanted or layer.kind in ("sum", "activation", "normalisation"):
             return 0.0
         return math.log(after / (given * wanted**2))
+
+    def handed_on(self, layer: Layer) -> float:
+        """The second moment of what an embedding gives, with what it is multiplied by before others
+        read it, as √width in some transformers."""
+        own = layer.activation and layer.activation.second_moment
+        given = [
+            each.input.second_moment or 0.0
+            for each in self.readers(layer.name)
+            if each.input is not None and each.reads == (layer.name,)
+        ]
+        return max(own or 1.0, *given, 0.0)
 
     def shares(self, layers: list[Layer]) -> dict[str, float]:
         """What each of some layers adds to ln of the second moment, where that is more than

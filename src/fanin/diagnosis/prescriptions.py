@@ -88,9 +88,10 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     if layer.kind == "recurrent":
         return _opened(layer, check) or _matrices(case, layer, check)
     if layer.kind == "embedding":
-        size = layer.activation and layer.activation.second_moment
-        if not size or layer.role == "output":
+        own = layer.activation and layer.activation.second_moment
+        if not own or layer.role == "output":
             return []
+        size = case.handed_on(layer)
         reason = f"{layer.name} gives numbers of the size {math.sqrt(size):.3g}; layers expect 1"
         return _scaled(layer, 1.0 / math.sqrt(size), "to a root mean square of 1", reason, check)
     wanted = OUTPUT_GAIN if layer.role == "output" else case.wanted_gain(layer)

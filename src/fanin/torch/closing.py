@@ -8,6 +8,7 @@ from fanin.diagnosis import measurements
 from fanin.torch import operators, signals
 from fanin.torch.nodes import Node
 from fanin.torch.operators import Applied
+from fanin.torch.provenance import Source
 from fanin.torch.tensors import tensors
 
 if TYPE_CHECKING:
@@ -95,4 +96,6 @@ class Closing:
             node.axis, node.units = output.ndim - 1, output.shape[-1]
             node.output = self.capture.tables.measured(output, node.axis)
             node.place = ""
+            for state in tensors(self.result):  # the last hidden states are of it, too
+                self.capture.sources.mark(state, Source((node.number,), pure=state is output))
             self.capture.unseen[f"the gates inside {node.name}"] = None
