@@ -1434,3 +1434,66 @@ def test_a_last_hidden_state_comes_from_its_recurrent_layer():
     assert (asked.parameter, asked.action) == ("cell.bias_ih_l0", "zero")
     report.fixed(module)
     assert report.after.verdict == "good"
+
+
+def test_an_embedding_so_small_that_biases_drown_it_is_named():
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.net = nn.Embedding(40, 16), mlp()
+
+        def forward(self, x):
+            return self.net(self.table(x))
+
+    torch.manual_seed(0)
+    module, symbols = Bag(), torch.randint(40, (512,))
+    assert diagnose(module, symbols, symbols % 5).verdict == "good"
+    with torch.no_grad():
+        module.table.weight.mul_(1e-4)
+    report = diagnose(module, symbols, symbols % 5)
+    assert report.check("examples").layers == ("table",)
+    assert "table.weight" in {each.parameter for each in report.prescriptions}
+    report.fixed(module)
+    assert report.after.verdict == "good"
+
+
+def test_weights_that_a_constant_follows_are_drawn_for_it():
+    class Sines(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.last = (
+                nn.Linear(16, 64),
+                nn.Linear(64, 64),
+                nn.Linear(64, 5),
+            )
+            for each in (self.second, self.last):
+                nn.init.uniform_(each.weight, -((6 / 64) ** 0.5) / 30, (6 / 64) ** 0.5 / 30)
+
+        def forward(self, x):
+            return self.last(torch.sin(30 * self.second(torch.sin(self.first(x)))))
+
+    torch.manual_seed(0)
+    module = Sines()
+    assert diagnose(module, X, Y).verdict == "good"
+    nn.init.zeros_(module.second.weight)
+    report = diagnose(module, X, Y)
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("second.weight", "draw")
+    assert asked.number == pytest.approx(1 / 30, rel=1e-3)
+    by_code = copy.deepcopy(module)
+    exec(asked.code, {"module": by_code})
+    assert torch.equal(report.fixed(module).second.weight, by_code.second.weight)
+    assert report.after.verdict == "good"
+
+
+@pytest.mark.parametrize("where", ["0.weight", "3.weight"])
+def test_zeros_before_a_normalisation_are_drawn_again(where):
+    torch.manual_seed(0)
+    flat = [[nn.Linear(n, 64), nn.BatchNorm1d(64), nn.ReLU()] for n in (16, 64, 64)]
+    module = nn.Sequential(*(each for some in flat for each in some), nn.Linear(64, 5))
+    nn.init.zeros_(module.get_parameter(where))
+    report = diagnose(module, X, Y)
+    assert report.verdict == "bad"
+    assert {each.parameter for each in report.prescriptions} == {where}
+    report.fixed(module)
+    assert report.after.verdict == "good"

@@ -221,12 +221,16 @@ def _outlying(measures: LayerMeasures, bias: ParameterFacts | None) -> tuple[int
     return summaries.outlying_biases(measures.preactivation.sums, numbers)
 
 
+_FEW = 8
+"""Of fewer weights chance makes some units' much larger than others'."""
+
+
 def uneven(layer: Layer, weights: UnitSums) -> Layer:
     """A layer with what is told of units whose weights are larger or smaller than others'.
 
     Where each was measured by itself: of large weights only some are.
     """
-    if np.size(weights.mean) != layer.units:
+    if np.size(weights.mean) != layer.units or (layer.fan_in or 0) < _FEW:
         return layer
     faint, wide, size = summaries.uneven_units(weights)
     gain = None if size is None or layer.fan_in is None else size * sqrt(layer.fan_in)

@@ -480,7 +480,9 @@ def misfit(layer: Layer) -> float:
     The mean by how many deviations, the deviation by its ratio, either way.
     """
     used, given = layer.statistics, layer.preactivation_between
-    if used is None or used.shift is None or given is None or not given.varying_share:
+    if used is None or used.shift is None or given is None:
+        return 1.0
+    if given.varying_share is None or given.varying_share < _SAME:
         return 1.0
     spread = 1.0 if used.spread is None else max(used.spread, 1e-30)
     return max(spread, 1.0 / spread, used.shift / max(1.0, spread))

@@ -79,12 +79,13 @@ _ORDER: tuple[Action, ...] = ("scale", "shuffle", "draw", "zero")
 
 def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A weight or an embedding brought to the scale that keeps second moments."""
+    has_weight = layer.weight is not None or layer.part is not None
+    if layer.weight_second_moment == 0.0 and has_weight and layer.role != "output":
+        return [_drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.normalisation is not None:
         return _measured_anew(case, layer, check) or _after_normalisation(case, layer, check)
     if layer.weight is None and layer.magnitude is None and layer.part is None:
         return []
-    if layer.weight_second_moment == 0.0 and layer.magnitude is None and layer.role != "output":
-        return [_drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.kind == "recurrent":
         return _opened(layer, check) or _matrices(case, layer, check)
     if layer.kind == "embedding":
@@ -379,7 +380,9 @@ def _drawn(layer: Layer, units: tuple[int, ...], check: str, reason: str) -> Pre
     if any(own.name == parameter and own.data.largest == 0.0 for own in layer.parameters):
         some = ()
     what = f"of {len(some)} units drawn again" if some else "drawn again"
-    return _prescription(parameter, layer, "draw", check, what, reason, units=some)
+    # A constant that multiplies what it gives is made up for, where that is all its own.
+    number = None if some or layer.factor == 1.0 else float(f"{1 / abs(layer.factor):.4g}")
+    return _prescription(parameter, layer, "draw", check, what, reason, number, some)
 
 
 def _streams(case: Case, check: Check) -> list[Prescription]:
@@ -399,7 +402,9 @@ def _finite(case: Case, check: Check) -> list[Prescription]:
     """What is not finite cannot be scaled: drawn again."""
     reason = "it has values that are not finite"
     made = [
-        _prescription(own.name, layer, "draw", check.name, "drawn again", reason)
+        _drawn(layer, (), check.name, reason)
+        if own.name == layer.weight
+        else _prescription(own.name, layer, "draw", check.name, "drawn again", reason)
         for layer in case.layers.values()
         for own in layer.parameters
         if not own.data.finite

@@ -86,7 +86,7 @@ class Prescription:
     layer: str
     action: Action
     number: Number
-    """what to multiply by, for "scale" """
+    """what to multiply by, for "scale"; for "draw", what is drawn, if not None"""
     units: tuple[int, ...]
     """the units (of an embedding: symbols) whose entries are changed; empty for all"""
     change: str

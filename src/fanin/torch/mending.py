@@ -112,7 +112,8 @@ def _change(tensor: Tensor, prescription: Prescription, axis: int) -> None:
             rows[units] = new[units] * rows[stay].float().std()
         else:
             gain = _is_gain(prescription, tensor)
-            tensor.copy_(torch.ones_like(tensor) if gain else drawn * _std(tensor, axis))
+            by = _std(tensor, axis) * (prescription.number or 1.0)
+            tensor.copy_(torch.ones_like(tensor) if gain else drawn * by)
 
 
 def _is_gain(prescription: Prescription, tensor: Tensor) -> bool:
@@ -158,7 +159,7 @@ def code(
     )
     axis = axes.get(name, 0)
     if not units:
-        std = f"(weight.numel() / weight.shape[{axis}]) ** -0.5"
+        std = f"((weight.numel() / weight.shape[{axis}]) ** -0.5 * {prescription.number or 1.0!r})"
         few = "torch.ones_like(weight)" if name.endswith("weight") else "0.02 * drawn"
         return f"{head}    weight.copy_(drawn * {std} if weight.ndim > 1 else {few})"
     return (

@@ -128,6 +128,10 @@ def examples(case: Case) -> Check | None:
             and (lost := _lost_difference(case, layer)) is not None
             and lost > 0.0
         }
+        for name in [*losses]:
+            table = _small_table(case, name)
+            if table is not None:
+                losses[table.name] = losses.pop(name)
         causes = [INPUT] if case.faint_input else blame(losses)
         if case.collapsed is not None and not case.faint_input:
             causes = [case.collapsed.name]
@@ -159,6 +163,15 @@ def examples(case: Case) -> Check | None:
         text=text,
         source="Poole et al. 2016, section 3: correlations that go to 1 in the ordered phase",
     )
+
+
+def _small_table(case: Case, name: str) -> Layer | None:
+    """The embedding that a layer reads, if what that gives is so small that biases drown it."""
+    before = case.read(case.layers[name])
+    if before is None or before.kind != "embedding" or case.layers[name].normalisation:
+        return None
+    small = case.thresholds.input_scale.low or 0.0
+    return before if math.sqrt(case.handed_on(before)) < small else None
 
 
 def _share_of(layer: Layer, between: Between) -> float | None:

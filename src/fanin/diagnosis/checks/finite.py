@@ -52,9 +52,12 @@ def _width(case: Case, layer: Layer) -> float:
 def owner(case: Case, place: str) -> Layer | None:
     """The layer that a parameter, a statistic or a layer's own name belongs to."""
     for layer in case.layers.values():
+        if any(own.name == place for own in layer.parameters):
+            return layer
+    for layer in case.layers.values():
         owned = {parameter.name for parameter in layer.parameters}
         # A normalisation's statistics are named after it, as its parameters are.
         stems = {name.rpartition(".")[0] for name in owned}
-        if place == layer.name or place in owned or place.rpartition(".")[0] in stems:
+        if place == layer.name or place.rpartition(".")[0] in stems:
             return layer
     return None
