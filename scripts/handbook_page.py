@@ -344,7 +344,7 @@ ENTRIES = (
     Entry(
         "input scale",
         "What the first layer is given is far from a second moment of 1, which every gain takes "
-        "for granted.",
+        "for granted: so large that it saturates what follows, or so small that biases drown it.",
         "features in their own units, an embedding drawn too wide.",
         "standardise the features, or scale the embedding.",
         planted("embedding × 50", scale(50.0), "embedding"),
@@ -378,8 +378,10 @@ ENTRIES = (
     Entry(
         "stream",
         "The second moment of a residual stream grows too much from its first sum to its last: "
-        "what the last branches add drowns what came before them.",
-        "branches that keep their scale and read the stream as it is, so that each sum doubles it.",
+        "what the last branches add drowns what came before them. Or one branch adds so much more "
+        "than the others that these are lost in it.",
+        "branches that keep their scale and read the stream as it is, so that each sum doubles it; "
+        "a layer in one branch that is far too wide.",
         "a normalisation before each branch, or a factor of 1/√N (GPT-2: 1/√(2N)) on its last "
         "weights.",
         growing,
@@ -414,7 +416,8 @@ ENTRIES = (
         "symmetry",
         "Units with the same weights and the same gradients. They stay the same for ever: two "
         "units do the work of one.",
-        "constant or zero hidden weights, layers that were cloned, a copy that was not drawn anew.",
+        "constant or zero hidden weights, layers that were cloned, a copy that was not drawn anew. "
+        "Other biases do not tell units apart that look at their input in one direction.",
         "draw the copies anew. Some entropy is what breaks symmetry.",
         planted("one unit's weights, in and out, given to another", copy_unit),
         alike_units,
