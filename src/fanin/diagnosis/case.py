@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
-from fanin.diagnosis.naming import layer_list
-from fanin.diagnosis.paths import bypassed
 from fanin.diagnosis.predictions import predict
-from fanin.diagnosis.recording import Layer, Moments, Number, Parameter, Recording
+from fanin.diagnosis.recording import Layer, Moments, Number
 from fanin.diagnosis.report import LayerPrediction
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
+from fanin.diagnosis.ways import INPUT, Ways
 from fanin.theory import Nonlinearity, TheoryError, forward_gain
 
-INPUT = ""
-"""What the network's input is called among what layers read, and among causes."""
 _SAME = 1e-12
 """Where no more than this share of a layer's power varies over examples, they are one."""
 MISFIT = 2.5
@@ -22,84 +19,15 @@ MISFIT = 2.5
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Case(Ways):
     """What is to be judged."""
 
-    recording: Recording
     nonlinearities: Mapping[str, Nonlinearity]
     thresholds: Thresholds = THRESHOLDS
 
     @cached_property
     def predictions(self) -> tuple[LayerPrediction, ...]:
         return predict(self.recording, self.nonlinearities)
-
-    @cached_property
-    def layers(self) -> dict[str, Layer]:
-        return {layer.name: layer for layer in self.recording.layers}
-
-    @cached_property
-    def parameters(self) -> dict[str, Parameter]:
-        return {parameter.name: parameter for parameter in self.recording.parameters}
-
-    @cached_property
-    def order(self) -> dict[str, int]:
-        return {name: place for place, name in enumerate(self.layers)}
-
-    def in_order(self, names: "set[str] | list[str]") -> tuple[str, ...]:
-        """Names of layers in order of execution, each once; without INPUT, which is none."""
-        return tuple(sorted(set(names) - {INPUT}, key=self.order.__getitem__))
-
-    def listed(self, names: "list[str] | tuple[str, ...]") -> str:
-        """Names of layers in order of execution, for a sentence."""
-        return layer_list(self.in_order(list(names)), list(self.layers))
-
-    @property
-    def hidden(self) -> list[Layer]:
-        """The layers with hidden weights."""
-        return [layer for layer in self.layers.values() if layer.role in ("hidden", "residual")]
-
-    @cached_property
-    def aside(self) -> frozenset[str]:
-        """The layers that the ways from the input to each output can go round."""
-        found = self._bypassed(self.output)
-        for name in self.recording.further_outputs:
-            found &= self._bypassed(self.layers[name])
-        return found
-
-    def _bypassed(self, output: Layer | None) -> frozenset[str]:
-        places = {name: place for place, name in enumerate(self.layers, 1)}
-        edges = [
-            (places.get(read, 0), places[layer.name])
-            for layer in self.layers.values()
-            for read in layer.reads
-        ]
-        used = {read for layer in self.layers.values() for read in layer.reads}
-        ends = [output] if output else []
-        ends = ends or [each for each in self.layers.values() if each.name not in used]
-        around = bypassed(
-            len(places) + 1, edges, [places[each.name] for each in ends if each.reads]
-        )
-        return frozenset(name for name, place in places.items() if place in around)
-
-    @cached_property
-    def trunk(self) -> list[Layer]:
-        """The layers that every way to the first output goes through, hidden weights and sums of
-        branches."""
-        aside = self._bypassed(self.output)
-        return [
-            layer
-            for layer in self.layers.values()
-            if layer.name not in aside
-            and (layer.role in ("hidden", "residual") or layer.kind == "sum")
-        ]
-
-    @cached_property
-    def plain(self) -> bool:
-        """Whether this is a stack of linear layers, on which most thresholds were decided."""
-        kinds = {layer.kind for layer in self.layers.values()}
-        return not kinds & {"convolution", "attention", "recurrent"} and not any(
-            layer.kind == "sum" and layer.name not in self.aside for layer in self.layers.values()
-        )
 
     @cached_property
     def small_scales(self) -> list[str]:
@@ -110,69 +38,11 @@ class Case:
             if own.role == "branch scale" and (own.data.largest or 0.0) < 0.2
         ]
 
-    def absorbed(self, layer: Layer) -> bool:
-        """Whether a normalisation, wherever the way leads, takes the layer's scale out again."""
-        known: dict[str, bool] = {}
-        for each in reversed(self.layers.values()):
-            readers = self.readers(each.name)
-            known[each.name] = each.normalisation is not None or (
-                bool(readers) and all(known.get(reader.name, False) for reader in readers)
-            )
-            if each is layer:
-                break
-        return known[layer.name]
-
-    @property
-    def output(self) -> Layer | None:
-        """The layer whose output the loss reads."""
-        return next(iter(self.outputs), None)
-
-    @cached_property
-    def outputs(self) -> list[Layer]:
-        """The layers whose outputs the loss reads, the first output's first."""
-        further = self.recording.further_outputs
-        found = [each for each in self.layers.values() if each.role == "output"]
-        return sorted(found, key=lambda layer: layer.name in further)
-
     @property
     def same_inputs(self) -> bool:
         """Whether the network's inputs do not vary over the examples."""
         between = self.recording.input_between
         return between is not None and not between.varying_share
-
-    @property
-    def last_hidden(self) -> Layer | None:
-        """The layer that the output layer reads; the last one where there is none."""
-        return None if self.output is None else self.read(self.output)
-
-    def readers(self, name: str) -> list[Layer]:
-        """The layers that read this one."""
-        return self._readers.get(name, [])
-
-    @cached_property
-    def _readers(self) -> dict[str, list[Layer]]:
-        found: dict[str, list[Layer]] = {}
-        for layer in self.layers.values():
-            for name in dict.fromkeys(layer.reads):
-                found.setdefault(name, []).append(layer)
-        return found
-
-    def whole(self, layer: Layer) -> Layer:
-        """A layer with its parameters: of a later call of a module those of the first."""
-        first = self.layers.get(layer.name.partition("#")[0])
-        own = layer.weight or layer.part or layer.magnitude
-        if own or first is None or layer.name == first.name:
-            return layer
-        return replace(
-            layer,
-            weight=first.weight,
-            bias=layer.bias or first.bias,
-            parameters=(*first.parameters, *layer.parameters),
-        )
-
-    def read(self, layer: Layer) -> Layer | None:
-        """The layer that this one reads first; None where that is the network's input."""
-        return self.layers.get(layer.reads[0]) if layer.reads else None
 
     def wanted_gain(self, layer: Layer) -> Number:
         """The gain that keeps second moments: 1/√E[f(z)²] of the activation before the layer.
@@ -365,17 +235,6 @@ class Case:
             )
         return f"What {which} normalises {how}, which was not made on such examples."
 
-    def ancestors(self, name: str) -> set[str]:
-        """The layers from which the way leads to one."""
-        found: set[str] = set()
-        waiting = [*self.layers[name].reads]
-        while waiting:
-            now = waiting.pop()
-            if now in self.layers and now not in found:
-                found.add(now)
-                waiting += self.layers[now].reads
-        return found
-
     def misled(self, layer: Layer) -> bool:
         """Whether running statistics are off because those of a layer before are."""
         return layer.name not in self.misfits and misfit(layer) > MISFIT
@@ -428,10 +287,6 @@ class Case:
                 was = before and before.between and before.between.varying_share
                 return layer if was is None or was > 1e3 * _SAME else None
         return None
-
-    def of_one(self, layer: Layer) -> bool:
-        """Whether a layer was measured on one example at one place: nothing can differ there."""
-        return self.recording.examples == 1 and layer.places <= 1
 
     def slope(self, layer: Layer) -> Number:
         """The gradient's squared length for one example, over all units and places.

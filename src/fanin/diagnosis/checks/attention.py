@@ -2,10 +2,11 @@
 
 import math
 
-from fanin.diagnosis.case import INPUT, Case
+from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import OWN_FAULT, blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, worst
+from fanin.diagnosis.ways import INPUT
 
 
 def attention(case: Case) -> Check | None:

@@ -3,11 +3,12 @@
 import math
 from itertools import pairwise
 
-from fanin.diagnosis.case import INPUT, Case
+from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import blame
 from fanin.diagnosis.checks.units import shifted_by
 from fanin.diagnosis.recording import Between, Layer
 from fanin.diagnosis.report import Check
+from fanin.diagnosis.ways import INPUT
 from fanin.theory import TheoryError, forward_gain
 from fanin.theory import slope as theoretical_slope
 

@@ -2,9 +2,10 @@
 
 import math
 
-from fanin.diagnosis.case import INPUT, Case
+from fanin.diagnosis.case import Case
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
+from fanin.diagnosis.ways import INPUT
 
 
 def gain(case: Case) -> Check | None:

@@ -1,7 +1,8 @@
 """Running statistics that do not fit what is normalised by them."""
 
-from fanin.diagnosis.case import INPUT, Case, misfit
+from fanin.diagnosis.case import Case, misfit
 from fanin.diagnosis.report import Check
+from fanin.diagnosis.ways import INPUT
 
 
 def running_statistics(case: Case) -> Check | None:
