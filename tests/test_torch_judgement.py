@@ -1497,3 +1497,21 @@ def test_zeros_before_a_normalisation_are_drawn_again(where):
     assert {each.parameter for each in report.prescriptions} == {where}
     report.fixed(module)
     assert report.after.verdict == "good"
+
+
+@pytest.mark.parametrize("mask", [-math.inf, -1e9])
+def test_classes_that_are_ruled_out_are_no_opinion(mask):
+    class Pairs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp(2, out=32)
+
+        def forward(self, x):
+            found = F.normalize(self.net(x), dim=-1)
+            alike = found @ found.T / 0.5
+            return alike.masked_fill(torch.eye(len(x), dtype=torch.bool), mask)
+
+    torch.manual_seed(0)
+    report = diagnose(Pairs(), X[:64], torch.arange(64).roll(1))
+    assert report.verdict == "good", report
+    assert report.check("logits").value < 2

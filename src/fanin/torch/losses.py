@@ -40,6 +40,10 @@ class Lost:
     """over how many examples it is a mean: 1 where that is not known"""
 
 
+MASKED = -1e4
+"""Logits below this rule a class out."""
+
+
 def main_output(result: Any) -> Tensor:
     """The tensor that a loss reads: the result itself, its `logits`, or its first tensor."""
     if isinstance(result, Tensor):
@@ -185,11 +189,27 @@ def _same_shape(what: str, output: Tensor, targets: Tensor) -> None:
         )
 
 
+def unmasked(lost: Lost) -> Tensor:
+    """What a loss reads; of logits those of classes that were ruled out stand at their row's mean.
+
+    A mask of −∞, or −1e9, is no opinion: moves that are not allowed, an example's own copy.
+    """
+    output = lost.output.detach()
+    if lost.kind != "cross_entropy":
+        return output
+    masked = output < MASKED
+    if not bool(masked.any()):
+        return output
+    count = (~masked).sum(-1, keepdim=True).clamp(min=1)
+    mean = output.masked_fill(masked, 0.0).sum(-1, keepdim=True) / count
+    return torch.where(masked, mean, output)
+
+
 def recorded(lost: Lost, outputs: Moments) -> Loss:
     """What a recording says of a loss."""
     value = None if lost.value is None else summaries.finite_number(lost.value.detach())
     if lost.kind == "cross_entropy" and lost.targets is not None:
-        logits = lost.output.detach()
+        logits = unmasked(lost)
         step = max(1, logits.shape[0] // max(FEWEST, min(ROWS, LARGEST // logits.shape[1])))
         some = logits[::step]
         on_this = sums.on_host(some) if some.device.type == "cpu" else some

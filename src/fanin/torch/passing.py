@@ -94,7 +94,8 @@ def run(
         others = {n for each in losses.outputs(result) for n in capture.node_of(each).nodes}
         del result
         with exactly():
-            read = lost.output if lost.output.ndim else lost.output.reshape(1, 1)
+            read = losses.unmasked(lost)
+            read = read if read.ndim else read.reshape(1, 1)
             output = capture.tables.measured(read, read.ndim - 1)
             try:
                 gradients = _backward(lost, names, keeper)
