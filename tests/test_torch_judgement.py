@@ -1515,3 +1515,28 @@ def test_classes_that_are_ruled_out_are_no_opinion(mask):
     report = diagnose(Pairs(), X[:64], torch.arange(64).roll(1))
     assert report.verdict == "good", report
     assert report.check("logits").value < 2
+
+
+def test_of_several_summands_the_one_is_named_whose_biases_kill_their_sum():
+    class Parallel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.head = nn.Linear(16, 32), nn.Linear(32, 5)
+            self.ways = nn.ModuleList(nn.Linear(32, 32) for _ in range(3))
+            self.norms = nn.ModuleList(nn.BatchNorm1d(32) for _ in range(3))
+
+        def forward(self, x):
+            x = F.relu(self.up(x))
+            one, two, three = (n(w(x)) for w, n in zip(self.ways, self.norms, strict=True))
+            return self.head(F.relu(one + two + three))
+
+    torch.manual_seed(0)
+    module = Parallel()
+    assert diagnose(module, X, Y).verdict == "good"
+    nn.init.constant_(module.norms[0].bias, -20.0)
+    report = diagnose(module, X, Y)
+    assert report.check("dead units").layers == ("ways.0",)
+    (asked,) = report.prescriptions
+    assert (asked.parameter, asked.action) == ("norms.0.bias", "zero")
+    report.fixed(module)
+    assert report.after.verdict == "good"

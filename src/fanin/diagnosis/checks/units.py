@@ -168,9 +168,20 @@ def shifted_by(case: Case, layer: Layer) -> list[str]:
     """Of a sum that has no biases of its own, the summands whose biases put it where it is."""
     if layer.kind != "sum":
         return [layer.name]
-    summands = (case.layers[name] for name in layer.reads if name in case.layers)
-    by = [each for each in summands if mostly_bias(case, each) or normalised_bias(each)]
-    return [each.name for each in by] or [layer.name]
+    return [each.name for each in _summands(case, layer) if _shifts(case, each)] or [layer.name]
+
+
+def _summands(case: Case, layer: Layer) -> list[Layer]:
+    """What a sum is of, those of sums that go into it among them."""
+    read = [case.layers[name] for name in layer.reads if name in case.layers]
+    plain = [each for each in read if each.kind == "sum" and each.nonlinearity is None]
+    return [each for each in read if each not in plain] + [
+        part for each in plain for part in _summands(case, each)
+    ]
+
+
+def _shifts(case: Case, layer: Layer) -> bool:
+    return mostly_bias(case, layer) or normalised_bias(layer) is not None
 
 
 def _bounded(layer: Layer) -> bool:
