@@ -263,3 +263,44 @@ def test_a_stream_that_explodes_is_mended_at_the_ends_of_its_branches():
     assert report.check("stream").verdict != "good"
     assert "blocks.4.weight" in {each.parameter for each in report.prescriptions}
     assert report.fix_().check("stream").verdict == "good"
+
+
+def test_a_statistic_of_ones_own_that_is_not_finite_is_found_and_begins_anew():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 64) / 8)
+            self.register_buffer("running_scale", torch.tensor(torch.nan))
+
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight) * self.running_scale.nan_to_num(1.0)
+
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), Scaled())
+    report = diagnose(module, X, Y)
+    assert report.check("finite").layers == ("2",)
+    (asked,) = report.prescriptions
+    by_code = copy.deepcopy(module)
+    exec(asked.code, {"module": by_code, "inputs": X})
+    assert torch.equal(report.fixed(module)[2].running_scale, by_code[2].running_scale)
+
+
+def test_statistics_are_measured_anew_on_a_packed_sequence():
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.head = nn.BatchNorm1d(12), nn.Linear(12, 5)
+            nn.init.constant_(self.norm.running_var, 1e-8)
+
+        def forward(self, packed):
+            return self.head(torch.tanh(self.norm(packed.data)))
+
+    torch.manual_seed(0)
+    module, packed = Rows().eval(), nn.utils.rnn.pack_sequence([X[:140], X[140:]])
+    report = diagnose(module, packed, Y)
+    by_code = copy.deepcopy(module)
+    for each in report.prescriptions:
+        exec(each.code, {"module": by_code, "inputs": packed})
+    fixed = report.fixed(module)
+    assert torch.equal(fixed.norm.running_var, by_code.norm.running_var)
+    assert report.after.check("running statistics").verdict == "good"

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from fanin.diagnosis.report import Prescription, ReportError
 from fanin.torch.naming import Names, plain
-from fanin.torch.passing import Inputs, call
+from fanin.torch.passing import Inputs, call, stars
 from fanin.torch.preserve import Keeper, Watch, undisturbed
 from fanin.torch.tensors import tensors
 
@@ -49,7 +49,7 @@ def _measure(module: nn.Module, buffer: Tensor, name: str, inputs: Inputs) -> No
     """Make a running statistic that of what its normalisation is given, in a pass over `inputs`."""
     norm, what = _norm(module, name)
     if norm is None:
-        buffer.fill_(_START[what])
+        buffer.fill_(_START.get(what, 0.0))
         return
     seen: list[Tensor] = []
 
@@ -79,7 +79,7 @@ def _norm(module: nn.Module, buffer: str) -> tuple[nn.Module | None, str]:
     """
     path, _, what = buffer.rpartition(".")
     held = {plain(name): each for name, each in module.named_modules()}
-    of_torch = isinstance(held.get(path), _BatchNorm)
+    of_torch = isinstance(held.get(path), _BatchNorm) and what in _START
     return (held[path] if of_torch else None), what
 
 
@@ -176,15 +176,14 @@ def _anew(module: nn.Module, name: str, inputs: Inputs) -> str:
     if norm is None:
         return (
             "import torch\nwith torch.no_grad():\n"
-            f'    module.get_buffer("{name}").fill_({_START[what]})'
+            f'    module.get_buffer("{name}").fill_({_START.get(what, 0.0)})'
         )
-    stars = "**" if isinstance(inputs, Mapping) else "*" if isinstance(inputs, tuple | list) else ""
     return (
         "import copy, torch\ntrial, seen = copy.deepcopy(module), []\n"
         f'trial.get_submodule("{path}").register_forward_pre_hook(\n'
         "    lambda _, given: seen.append(given[0].transpose(0, 1).flatten(1).float())\n"
         ")\n"
-        f"with torch.no_grad():\n    trial({stars}inputs)\n"
+        f"with torch.no_grad():\n    trial({stars(inputs)}inputs)\n"
         f'    module.get_buffer("{name}").copy_(seen[0].{_MEASURED[what]})'
     )
 

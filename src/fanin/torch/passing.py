@@ -150,11 +150,22 @@ def _has(result: Any) -> bool:
 
 def call(module: nn.Module, inputs: Inputs) -> Any:
     """What the module makes of a tensor, of arguments, or of arguments by name."""
+    given: Any = inputs
+    match stars(inputs):
+        case "**":
+            return module(**given)
+        case "*":
+            return module(*given)
+        case _:
+            return module(given)
+
+
+def stars(inputs: Inputs) -> str:
+    """What stands before inputs in a call: packed sequences are tuples, and one argument."""
     if isinstance(inputs, Mapping):
-        return module(**inputs)
-    if isinstance(inputs, tuple | list) and not hasattr(inputs, "batch_sizes"):
-        return module(*inputs)
-    return module(inputs)
+        return "**"
+    several = isinstance(inputs, tuple | list) and not hasattr(inputs, "batch_sizes")
+    return "*" if several else ""
 
 
 def _explained(capture: Capture, module: nn.Module, error: Exception) -> FaninError:
