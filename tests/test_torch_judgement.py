@@ -1024,24 +1024,14 @@ def test_equal_weights_that_are_meant_are_good(make):
 
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_low_rank_update_that_is_dead_among_others_that_live(dead):
-    class Updated(nn.Module):
-        def __init__(self, inputs, units):
-            super().__init__()
-            self.base = nn.Linear(inputs, units).requires_grad_(False)
-            self.down = nn.Parameter(torch.randn(4, inputs) / inputs**0.5)
-            self.up = nn.Parameter(torch.zeros(units, 4))
-
-        def forward(self, x):
-            return self.base(x) + F.linear(F.linear(x, self.down), self.up)
-
     torch.manual_seed(0)
-    updated = [Updated(16, 64), Updated(64, 64)]
-    module = nn.Sequential(updated[0], nn.ReLU(), updated[1], nn.ReLU(), nn.Linear(64, 5))
+    adapted = [Adapted(nn.Linear(16, 64)), Adapted(nn.Linear(64, 64))]
+    module = nn.Sequential(adapted[0], nn.ReLU(), adapted[1], nn.ReLU(), nn.Linear(64, 5))
     assert diagnose(module, X, Y).verdict == "good"
-    nn.init.zeros_(updated[dead].down)
+    nn.init.zeros_(adapted[dead].a)
     report = diagnose(module, X, Y)
     assert report.check("symmetry").verdict == "bad"
-    assert report.check("symmetry").layers == (f"{2 * dead}.down", f"{2 * dead}.up")
+    assert report.check("symmetry").layers == (f"{2 * dead}.a", f"{2 * dead}.b")
 
 
 @pytest.mark.parametrize(("depth", "act"), [(20, nn.ReLU), (30, nn.ReLU), (12, nn.Sigmoid)])

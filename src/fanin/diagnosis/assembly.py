@@ -283,18 +283,9 @@ def _equal_among(slopes: Any, others: list[Any], group: tuple[int, ...]) -> list
     """Places in a group whose gradients agree but for rounding, on the scale of all gradients; and
     on that of their own where more is known of them."""
     units = np.asarray(group)
-    labels = _labels(slopes[units], np.full(units.size, np.sqrt(np.mean(slopes**2))))
+    of_all = np.full(units.size, np.sqrt(np.mean(slopes**2)))
+    labels = summaries.equal_labels(slopes[units], of_all)
+    own = np.max([abs(each[units]) for each in others], axis=0) if others else of_all
     for each in others:
-        own = np.max([abs(other[units]) for other in others], axis=0)
-        _, labels = np.unique(labels * units.size + _labels(each[units], own), return_inverse=True)
-    found = (np.flatnonzero(labels == one) for one in np.flatnonzero(np.bincount(labels) > 1))
-    return [tuple(places.tolist()) for places in found]
-
-
-def _labels(numbers: Any, scales: Any) -> Any:
-    """Labels of numbers, the same where they agree but for rounding on their scales."""
-    order = np.argsort(numbers, kind="stable")
-    found = np.empty(order.size, np.int64)
-    apart = np.diff(numbers[order]) > 1e-5 * scales[order][1:]
-    found[order] = np.concatenate([[0], np.cumsum(apart)])
-    return found
+        labels = summaries.labels_of_both(labels, summaries.equal_labels(each[units], own))
+    return summaries.groups_of(labels)

@@ -34,8 +34,10 @@ def by_measurement(report: "Report", measure: Measure) -> tuple["Prescription", 
         for each in report.prescriptions
         if each.action != "scale" or each.units or layers[each.layer].normalisation is not None
     ]
-    scaled = {each.parameter for each in made if each.action == "draw" and not each.units} | {
-        each.parameter for each in made if each.action == "scale" and each.units
+    scaled = {
+        each.parameter
+        for each in made
+        if (each.action == "draw" and not each.units) or (each.action == "scale" and each.units)
     }
     for layer in _named(report):
         weight = own_name(layer, layer.weight)

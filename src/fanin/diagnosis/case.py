@@ -211,12 +211,19 @@ class Case(Ways):
         statistics is their doing, that of others included.
         """
         found: dict[str, float] = {}
-        size = {each.name: misfit(each) for each in self.layers.values() if each.statistics}
-        for name, own in size.items():
-            before = max((size.get(each, 1.0) for each in self.ancestors(name)), default=1.0)
+        worst: dict[str, float] = {}
+        for name, layer in self.layers.items():
+            before = max((worst.get(each, 1.0) for each in layer.reads), default=1.0)
+            own = self.fits.get(name, 1.0)
             if own > MISFIT * before:
                 found[name] = own
+            worst[name] = max(own, before)
         return found
+
+    @cached_property
+    def fits(self) -> dict[str, float]:
+        """How far the running statistics of each layer that uses some are off: 1 where they fit."""
+        return {each.name: _misfit(each) for each in self.layers.values() if each.statistics}
 
     def misfit_in_words(self, name: str) -> str:
         """A sentence on running statistics that are off."""
@@ -225,7 +232,7 @@ class Case(Ways):
         assert used.shift is not None
         spread = 1.0 if used.spread is None else used.spread
         how = f"lies {used.shift:.3g} deviations off the running mean"
-        if misfit(self.layers[name]) > used.shift / max(1.0, spread):
+        if self.fits[name] > used.shift / max(1.0, spread):
             how = f"varies {spread:.3g} times as much as the running variance says"
         which = used.names[0].rpartition(".")[0] or name
         if used.fresh:
@@ -237,7 +244,7 @@ class Case(Ways):
 
     def misled(self, layer: Layer) -> bool:
         """Whether running statistics are off because those of a layer before are."""
-        return layer.name not in self.misfits and misfit(layer) > MISFIT
+        return layer.name not in self.misfits and self.fits.get(layer.name, 1.0) > MISFIT
 
     def caused(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Layers at fault; in the place of those that come after running statistics of other data,
@@ -329,7 +336,7 @@ class Case(Ways):
         return [self.layers[name] for name in self.in_order(list(found))]
 
 
-def misfit(layer: Layer) -> float:
+def _misfit(layer: Layer) -> float:
     """How far a layer's running statistics are off what it normalises: 1 where they fit.
 
     The mean by how many deviations, the deviation by its ratio, either way.

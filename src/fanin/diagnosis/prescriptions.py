@@ -127,11 +127,10 @@ def _uneven(layer: Layer, wanted: float, check: str) -> list[Prescription] | Non
     if layer.role == "output" or layer.magnitude is not None:
         return None
     if layer.wide_units and layer.wide_gain and layer.wide_gain > 2 * wanted:
-        factor = float(f"{wanted / layer.wide_gain:.4g}")
         units, parameter = _own_units(layer, layer.wide_units)
-        change = f"of {len(units)} units × {factor:g}, to a gain of {wanted:.4g}"
+        factor, target = wanted / layer.wide_gain, f"to a gain of {wanted:.4g}"
         reason = f"their gain is {layer.wide_gain:.3g}, and that of others is not"
-        return [_prescription(parameter, layer, "scale", check, change, reason, factor, units)]
+        return [scale_prescription(parameter, layer, factor, target, reason, (check,), units)]
     if layer.faint_units:
         reason = "their weights are a hundred times smaller than those of others"
         return [_drawn(layer, layer.faint_units, check, reason)]
@@ -198,28 +197,32 @@ def _after_normalisation(case: Case, layer: Layer, check: str) -> list[Prescript
 
 
 def scale_prescription(
-    parameter: str, layer: Layer, factor: float, target: str, reason: str, checks: tuple[str, ...]
+    parameter: str,
+    layer: Layer,
+    factor: float,
+    target: str,
+    reason: str,
+    checks: tuple[str, ...],
+    units: tuple[int, ...] = (),
 ) -> Prescription:
-    """A parameter of a layer multiplied by a number."""
+    """A parameter of a layer, or some of its units, multiplied by a number."""
     # The number that is shown is the one that is used.
     factor = float(f"{factor:.4g}")
-    change = f"× {factor:g}, {target}"
-    made = _prescription(parameter, layer, "scale", "", change, reason, factor)
+    of_some = f"of {len(units)} units " if units else ""
+    change = f"{of_some}× {factor:g}, {target}"
+    made = _prescription(parameter, layer, "scale", "", change, reason, factor, units)
     return replace(made, checks=checks)
 
 
 def _scaled(
     layer: Layer, factor: float, target: str, reason: str, check: str
 ) -> list[Prescription]:
-    parameter = layer.weight or layer.magnitude
     if abs(math.log(factor)) < WORTH:
         return []
+    parameter, units = layer.weight or layer.magnitude, ()
     if parameter is None:
         units, parameter = _own_units(layer, tuple(range(layer.units)))
-        factor = float(f"{factor:.4g}")
-        change = f"of {len(units)} units × {factor:g}, {target}"
-        return [_prescription(parameter, layer, "scale", check, change, reason, factor, units)]
-    return [scale_prescription(parameter, layer, factor, target, reason, (check,))]
+    return [scale_prescription(parameter, layer, factor, target, reason, (check,), units)]
 
 
 def _prescription(

@@ -171,15 +171,35 @@ def equal_groups(*fingerprints: Float[np.ndarray, " units"]) -> list[tuple[int, 
         return []
     labels = np.zeros(len(fingerprints[0]), np.int64)
     for numbers in fingerprints:
-        order = np.argsort(numbers, kind="stable")
-        ordered = np.asarray(numbers, np.float64)[order]
-        scale = np.sqrt(np.mean(ordered**2)) if ordered.size else 0.0
-        apart = np.diff(ordered) > 1e-5 * scale
-        if apart.all():
+        numbers = np.asarray(numbers, np.float64)
+        scale = np.sqrt(np.mean(numbers**2)) if numbers.size else 0.0
+        label = equal_labels(numbers, np.full(numbers.size, scale))
+        if label.max(initial=-1) == label.size - 1:
             return []
-        label = np.empty_like(labels)
-        label[order] = np.concatenate([[0], np.cumsum(apart)])
-        _, labels = np.unique(labels * labels.size + label, return_inverse=True)
+        labels = labels_of_both(labels, label)
+    return groups_of(labels)
+
+
+def equal_labels(
+    numbers: Float[np.ndarray, " units"], scales: Float[np.ndarray, " units"]
+) -> Int[np.ndarray, " units"]:
+    """Labels of numbers, the same where they agree but for rounding on their scales."""
+    order = np.argsort(numbers, kind="stable")
+    apart = np.diff(numbers[order]) > 1e-5 * scales[order][1:]
+    labels = np.zeros(order.size, np.int64)
+    labels[order[1:]] = np.cumsum(apart)
+    return labels
+
+
+def labels_of_both(
+    one: Int[np.ndarray, " units"], other: Int[np.ndarray, " units"]
+) -> Int[np.ndarray, " units"]:
+    """Labels that are the same where both are."""
+    return np.unique(one * one.size + other, return_inverse=True)[1]
+
+
+def groups_of(labels: Int[np.ndarray, " units"]) -> list[tuple[int, ...]]:
+    """The places of two or more that have the same label."""
     order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
     firsts, several = np.cumsum(counts) - counts, counts > 1
     return [

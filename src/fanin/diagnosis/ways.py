@@ -126,11 +126,15 @@ class Ways:
                 found.setdefault(name, []).append(layer)
         return found
 
+    def first_call(self, layer: Layer) -> Layer | None:
+        """Of a layer that is a later call of a module, the first."""
+        first = self.layers.get(layer.name.partition("#")[0])
+        return None if first is layer else first
+
     def whole(self, layer: Layer) -> Layer:
         """A layer with its parameters: of a later call of a module those of the first."""
-        first = self.layers.get(layer.name.partition("#")[0])
-        own = layer.weight or layer.part or layer.magnitude
-        if own or first is None or layer.name == first.name:
+        first = self.first_call(layer)
+        if layer.weight or layer.part or layer.magnitude or first is None:
             return layer
         return replace(
             layer,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.diagnosis.recording import Layer, Parameter
+from fanin.diagnosis.ways import Ways
 from fanin.errors import OptionError
 from fanin.starts import Rule, Scheme, find_start
 from fanin.theory import Nonlinearity
@@ -99,11 +100,11 @@ class _Starting:
             name: self.layers[tied[name]] if name in tied else layer
             for name, layer in self.layers.items()
         }
-        by_name = {layer.name: layer for layer in recorded.recording.layers}
-        for layer in recorded.recording.layers:
+        ways = Ways(recorded.recording)
+        for layer in ways.outputs:
             # So is one that is used again under its own name: F.linear(x, self.embedding.weight).
-            first = by_name.get(layer.name.partition("#")[0])
-            if layer.role == "output" and not layer.weight and first and first.weight:
+            first = ways.first_call(layer)
+            if not layer.weight and first is not None and first.weight:
                 self.judged[first.weight] = layer
         self.done: dict[str, Started] = {}
         self._before_it: dict[str, Tensor] = {}

@@ -100,9 +100,9 @@ class Node:
     ends: Ends | None = None
     gradient: Measured | None = None
     entropy: float | None = None
+    """of attention weights, over the largest possible; the mean over queries"""
     values: tuple[int, ...] = ()
     """of attention: the nodes that it only mixes"""
-    """of attention weights, over the largest possible; the mean over queries"""
     size: int = 0
     """how many numbers it gave"""
     call: int = 1

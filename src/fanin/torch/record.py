@@ -20,7 +20,7 @@ from fanin.torch.naming import Names
 from fanin.torch.nodes import Weight
 from fanin.torch.passing import Inputs, Passed, check, run
 from fanin.torch.preserve import Keeper
-from fanin.torch.tensors import tensors
+from fanin.torch.tensors import dense, tensors
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,7 @@ def _assembled(
 ) -> Recorded:
     capture, lost = found.capture, found.lost
     examples = max(1, given[0].shape[0] if given and given[0].ndim else 1)
-    floats = [
-        each
-        for each in given
-        if each.is_floating_point() and each.ndim > 1 and each.layout == torch.strided
-    ]
+    floats = [each for each in given if dense(each) and each.ndim > 1]
     first = floats[0] if floats else None
     own = None if first is None else capture.tables.measured(first, _input_axis(first))
     layout = chains(capture.nodes, names, found.made.nodes, found.others)

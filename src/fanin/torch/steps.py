@@ -14,7 +14,7 @@ from fanin.torch.naming import layer_of
 from fanin.torch.nodes import Node, Weight
 from fanin.torch.operators import Applied, Operator
 from fanin.torch.provenance import NOTHING, Source, together
-from fanin.torch.tensors import address, first, tensors
+from fanin.torch.tensors import address, dense, first, tensors
 
 if TYPE_CHECKING:
     from fanin.torch.capture import Capture
@@ -46,7 +46,7 @@ class Step:
             self._check_indices()
             return
         x = arguments[0] if arguments else None
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.layout != torch.strided:
+        if not isinstance(x, Tensor) or not dense(x):
             return
         self.source = self.capture.sources.of(x)
         if not self.source.data or x.ndim == 0:
@@ -216,8 +216,7 @@ class Step:
             capture.on_weight(node, output, bias if isinstance(bias, Tensor) else None)
         node.output = self.capture.tables.measured(output, axis)
         node.size = output.numel()
-        numbers = x.is_floating_point() and x.layout == torch.strided
-        if numbers and (node.read is None or node.read == 0):
+        if dense(x) and (node.read is None or node.read == 0):
             node.given = self.capture.tables.measured(x, capture.axis_of(x, source))
         node.parameters = made_of.weights
         if isinstance(bias, Tensor):

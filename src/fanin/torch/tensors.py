@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -19,6 +20,11 @@ def tensors(values: Any) -> Iterator[Tensor]:
     elif isinstance(values, list | tuple):
         for value in values:
             yield from tensors(value)
+
+
+def dense(tensor: Tensor) -> bool:
+    """Whether a tensor is a table of floating-point numbers, and not a sparse one."""
+    return tensor.is_floating_point() and tensor.layout == torch.strided
 
 
 def first(values: Any) -> Tensor:

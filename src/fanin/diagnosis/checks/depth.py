@@ -122,10 +122,11 @@ def examples(case: Case) -> Check | None:
     at_fault: tuple[str, ...] = ()
     causes: list[str] = []
     if verdict != "good":
+        on_the_way = {last.name, *case.ancestors(last.name)}
         losses = {
             layer.name: lost
             for layer in case.layers.values()
-            if (layer is last or layer.name in case.ancestors(last.name))
+            if layer.name in on_the_way
             and (lost := _lost_difference(case, layer)) is not None
             and lost > 0.0
         }
@@ -133,9 +134,12 @@ def examples(case: Case) -> Check | None:
             table = _small_table(case, name)
             if table is not None:
                 losses[table.name] = losses.pop(name)
-        causes = [INPUT] if case.faint_input else blame(losses)
-        if case.collapsed is not None and not case.faint_input:
+        if case.faint_input:
+            causes = [INPUT]
+        elif case.collapsed is not None:
             causes = [case.collapsed.name]
+        else:
+            causes = blame(losses)
         at_fault = () if case.same_inputs else case.caused(case.in_order(causes))
         at_fault = case.in_order(
             [each for name in at_fault for each in shifted_by(case, case.layers[name])]

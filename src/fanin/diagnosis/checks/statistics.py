@@ -1,6 +1,6 @@
 """Running statistics that do not fit what is normalised by them."""
 
-from fanin.diagnosis.case import Case, misfit
+from fanin.diagnosis.case import Case
 from fanin.diagnosis.report import Check
 from fanin.diagnosis.ways import INPUT
 
@@ -11,7 +11,7 @@ def running_statistics(case: Case) -> Check | None:
 
     Of one after another that is as far off, the first is named.
     """
-    sizes = {each.name: misfit(each) for each in case.layers.values() if each.statistics}
+    sizes = case.fits
     if not sizes:
         return None
     limit = case.thresholds.running_statistics
