@@ -186,22 +186,69 @@ def test_recurrent_layers_are_judged_from_outside_and_said_to_be(kind):
     assert "the gates inside rnn" in report.recording.not_seen
 
 
-def test_the_gates_of_a_cell_are_seen_call_by_call():
-    class Model(nn.Module):
+class Unrolled(nn.Module):
+    """A recurrence of single steps."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.cell, self.output = kind(6, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        h = c = x.new_zeros(len(x), 16)
+        for t in range(x.shape[1]):
+            if isinstance(self.cell, nn.LSTMCell):
+                h, c = self.cell(x[:, t], (h, c))
+            else:
+                h = self.cell(x[:, t], h)
+        return self.output(h)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+@pytest.mark.parametrize("steps", [3, 70])
+def test_a_recurrent_cell_is_a_layer_at_each_call(kind, steps):
+    report = diagnosed(Unrolled(kind), torch.randn(32, steps, 6), torch.randint(4, (32,)))
+    assert report.verdict == "good"
+    calls = [layer for layer in report.recording.layers if layer.kind == "recurrent"]
+    assert [each.name for each in calls[:3]] == ["cell", "cell#2", "cell#3"]
+    assert calls[1].reads == ("", "cell")
+    assert len(calls) == min(64, steps)
+    assert {each.name for each in calls[0].parameters} >= {"cell.weight_ih", "cell.bias_hh"}
+    assert "the gates inside cell" in report.recording.not_seen
+
+
+@pytest.mark.parametrize(("kind", "gate"), [(nn.LSTMCell, 0), (nn.LSTMCell, 3), (nn.GRUCell, 2)])
+def test_a_shut_gate_of_a_cell_is_named_by_the_cell_and_opened(kind, gate):
+    x, y = torch.randn(64, 12, 6), torch.randint(4, (64,))
+    module = Unrolled(kind)
+    module.cell.bias_ih.data[16 * gate : 16 * (gate + 1)] = -12.0
+    report = diagnosed(module, x, y)
+    assert report.verdict != "good"
+    assert {each.parameter for each in report.prescriptions} == {"cell.bias_ih"}
+    assert diagnosed(report.fixed(module), x, y).verdict == "good"
+
+
+@pytest.mark.parametrize(("matrix", "factor"), [("weight_ih", 1e-3), ("weight_hh", 30.0)])
+def test_the_matrix_of_a_recurrence_that_is_out_of_scale_is_the_one_that_is_mended(matrix, factor):
+    x, y = torch.randn(64, 12, 6), torch.randint(4, (64,))
+    module = Unrolled(nn.LSTMCell)
+    module.cell.get_parameter(matrix).data.mul_(factor)
+    report = diagnosed(module, x, y)
+    assert {each.parameter for each in report.prescriptions} == {f"cell.{matrix}"}
+    assert diagnosed(report.fixed(module), x, y).verdict == "good"
+
+
+def test_a_decoder_reads_the_state_that_an_encoder_hands_it():
+    class Pair(nn.Module):
         def __init__(self):
             super().__init__()
-            self.cell, self.output = nn.LSTMCell(6, 16), nn.Linear(16, 4)
+            self.encoder, self.decoder = nn.GRU(6, 16, batch_first=True), nn.GRU(6, 16)
+            self.output = nn.Linear(16, 4)
 
         def forward(self, x):
-            h = c = x.new_zeros(len(x), 16)
-            for t in range(x.shape[1]):
-                h, c = self.cell(x[:, t], (h, c))
-            return self.output(h)
+            return self.output(self.decoder(x[:, :1].transpose(0, 1), self.encoder(x)[1])[0][0])
 
-    found = recorded(Model(), torch.randn(32, 3, 6), torch.randint(4, (32,)))
-    gates = [layer for layer in found.layers if layer.nonlinearity == "sigmoid"]
-    assert len(gates) == 9  # three of a call
-    assert gates[0].saturation.share < 0.2
+    found = recorded(Pair(), torch.randn(32, 3, 6), torch.randint(4, (32,)))
+    assert found.layer("decoder").reads == ("", "encoder")
 
 
 def test_tied_embeddings_are_one_parameter():

@@ -24,20 +24,24 @@ Measure = Callable[[tuple["Prescription", ...]], Recording]
 def by_measurement(report: "Report", measure: Measure) -> tuple["Prescription", ...]:
     """The prescriptions of a report with scales measured anew, each after those before it.
 
-    What is no matter of scale stays as it was, and comes first. Biases are left alone: a weight is
-    scaled for what it adds to them. A parameter that several layers share is scaled once, for the
-    first of them.
+    What is no matter of scale stays as it was, and comes first, as does what makes an output that
+    is a product of layers narrower. Biases are left alone: a weight is scaled for what it adds to
+    them. A parameter that several layers share is scaled once, for the first of them.
     """
     layers = {layer.name: layer for layer in report.recording.layers}
+    product = all(layer.role != "output" for layer in layers.values())
     made = [
         each
         for each in report.prescriptions
-        if each.action != "scale" or each.units or layers[each.layer].normalisation is not None
+        if each.action != "scale"
+        or each.units
+        or layers[each.layer].normalisation is not None
+        or (product and {*each.checks} & {"loss", "logits"})
     ]
     scaled = {
         each.parameter
         for each in made
-        if (each.action == "draw" and not each.units) or (each.action == "scale" and each.units)
+        if (each.action == "draw" and not each.units) or each.action == "scale"
     }
     for layer in _named(report):
         weight = own_name(layer, layer.weight)

@@ -252,17 +252,18 @@ class Case(Ways):
         found: list[str] = []
         for name in names:
             before = {*self.ancestors(name), name}
-            shut = self.in_order(before & self._shut)[:1]
+            shut = self.in_order(before & self.shut)[:1]
             found += self.misfits.keys() & before or shut or [name]
         return self.in_order(found)
 
     @cached_property
-    def _shut(self) -> set[str]:
-        """The layers all of whose units are dead."""
+    def shut(self) -> set[str]:
+        """The layers all of whose units are dead, those apart that are given nothing but zeros."""
         return {
             layer.name
             for layer in self.layers.values()
             if layer.units and len(layer.dead_units) == layer.units
+            if layer.preactivation is None or layer.preactivation.largest
         }
 
     def added(self, layer: Layer) -> Number:
@@ -288,6 +289,8 @@ class Case(Ways):
         for layer in self.layers.values():
             if layer.activation is None or layer.between is None or self.of_one(layer):
                 continue
+            if layer.name in self.aside:
+                continue  # as a transform that begins with doing nothing
             share = layer.between.varying_share
             if layer.role != "output" and (share is None or share < _SAME):
                 before = self.read(layer)

@@ -4,12 +4,20 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from fanin.diagnosis.assembly import gain_of
+from fanin.diagnosis.assembly import gain_of, root_mean_square
 from fanin.diagnosis.case import Case
+from fanin.diagnosis.checks.attention import asked_by
 from fanin.diagnosis.checks.finite import owner, too_wide
-from fanin.diagnosis.checks.output import output_bias_dominates
+from fanin.diagnosis.checks.output import (
+    WIDEST,
+    bias_size,
+    factors,
+    output_bias_dominates,
+    output_size,
+    too_large_multiplier,
+)
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
-from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.recording import Layer, Loss
 from fanin.diagnosis.remaining import OF_DEPTH
 from fanin.diagnosis.report import Action, Check, Prescription
 
@@ -147,18 +155,22 @@ def _own_units(layer: Layer, units: tuple[int, ...]) -> tuple[tuple[int, ...], s
 
 
 def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
-    """The widest matrix of a recurrent layer brought to a gain of 1, and all that are too wide."""
+    """The matrices of a recurrent layer that are out of scale, or else its widest one, brought to a
+    gain of 1."""
+    gains = {
+        own.name: (gain, own.shape[1])
+        for own in layer.parameters
+        if len(own.shape) == 2 and (gain := gain_of(own.data, own.shape[1]))
+    }
+    limit = case.thresholds.gain_ratio_elsewhere
+    wrong = {name for name, (gain, _) in gains.items() if limit.verdict(gain) != "good"}
     made: list[Prescription] = []
-    for own in layer.parameters:
-        if len(own.shape) != 2 or not own.data.std:
-            continue
-        fan_in = own.shape[1]
-        gain = gain_of(own.data, fan_in) or 0.0
-        wide = case.thresholds.gain_ratio_elsewhere.verdict(max(1.0, gain)) != "good"
-        if (own.name == layer.weight or wide) and abs(math.log(gain)) >= WORTH:
+    for name in wrong or gains.keys() & {layer.weight}:
+        gain, fan_in = gains[name]
+        if abs(math.log(gain)) >= WORTH:
             target = f"to a standard deviation of {fan_in**-0.5:.4g} = 1/√{fan_in}"
             reason = f"a gain of 1 keeps second moments; it is {gain:.3g}"
-            made.append(scale_prescription(own.name, layer, 1 / gain, target, reason, (check,)))
+            made.append(scale_prescription(name, layer, 1 / gain, target, reason, (check,)))
     return made
 
 
@@ -182,7 +194,10 @@ def _after_normalisation(case: Case, layer: Layer, check: str) -> list[Prescript
     power = gain and gain.data.second_moment
     # In a branch small gains are a way to start.
     small = layer.name not in case.aside and layer.role != "residual"
-    if gain is not None and power and (power > (1.0 + WORTH) ** 2 or (small and power < 0.1)):
+    if gain is not None and gain.data.largest == 0.0 and small:
+        reason = "gains of 0 let nothing through"
+        made.append(_prescription(gain.name, layer, "draw", check, "set to 1", reason))
+    elif gain is not None and power and (power > (1.0 + WORTH) ** 2 or (small and power < 0.1)):
         size = math.sqrt(power)
         reason = f"{layer.normalisation} normalisation gives 1, times gains of the size {size:.3g}"
         target = "to a root mean square of 1"
@@ -267,6 +282,31 @@ def _narrower(case: Case, check: Check) -> list[Prescription]:
     return [each for each in made if each.action == "zero" or (each.number or 1.0) < 1.0]
 
 
+def _looking_about(case: Case, check: Check) -> list[Prescription]:
+    """Queries and keys made so narrow, together, that scores differ by 1; what made their input
+    wide, by its own rule."""
+    made = _narrower(case, check)
+    for layer in case.layers.values():
+        spread = layer.attention_spread
+        if spread is None or case.thresholds.attention.verdict(layer.attention_entropy) == "good":
+            continue
+        asked = {each.name for each in asked_by(case, layer)} & {*check.layers}
+        scales = [each for each in made if each.layer in asked and each.number is not None]
+        for each in scales if spread > 1.0 else ():
+            target = f"for scores that differ by 1, not by {spread:.3g}, over the keys"
+            factor = spread ** (-1 / len(scales))
+            made[made.index(each)] = scale_prescription(
+                each.parameter,
+                case.layers[each.layer],
+                factor,
+                target,
+                each.reason,
+                each.checks,
+                each.units,
+            )
+    return made
+
+
 def _large_bias(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """A hidden layer's biases set to zero, where scaling its weights alone would leave it wide."""
     if layer.bias is None or layer.role == "output" or layer.normalisation is not None:
@@ -283,8 +323,12 @@ def _large_bias(case: Case, layer: Layer, check: str) -> list[Prescription]:
 
 def _output(case: Case, check: Check) -> list[Prescription]:
     """Scales, and an output bias set to zero where it is a part of the fault."""
-    made = _scales(case, check)
     output, recorded = case.output, case.recording.loss
+    if recorded is not None and too_large_multiplier(case, recorded):
+        return _cooler(case, recorded, check.name)
+    if output is None and recorded is not None:
+        return _product_narrower(case, recorded, check)
+    made = _scales(case, check)
     if output is None or recorded is None or output.bias is None:
         return made
     if output.name not in check.layers:
@@ -292,9 +336,56 @@ def _output(case: Case, check: Check) -> list[Prescription]:
     bias = case.parameters[output.bias].data
     if output_bias_dominates(output, recorded):
         made = [each for each in made if each.layer != output.name]
-    if bias.std is not None and bias.std > 3 * OUTPUT_GAIN:
-        reason = f"biases of the size {bias.std:.3g} favour some classes before any example asks"
+    size = bias_size(recorded, bias)
+    if size > 3 * OUTPUT_GAIN:
+        reason = f"biases of the size {size:.3g} say so much before any example asks"
         made.append(_prescription(output.bias, output, "zero", check.name, "set to 0", reason))
+    return made
+
+
+def _cooler(case: Case, recorded: Loss, check: str) -> list[Prescription]:
+    """A parameter that multiplies the output, as it is or as the logarithm of what does."""
+    own, by = case.parameters[recorded.multiplier or ""], recorded.multiplied_by
+    value = own.data.mean
+    if not by or not value:
+        return []
+    down = WIDEST / output_size(recorded)
+    ways = {value: down, 1 / value: 1 / down}
+    if abs(value) < 80.0:
+        ways |= {math.exp(value): 1 + math.log(down) / value}
+        ways |= {math.exp(-value): 1 - math.log(down) / value}
+    factor = next((f for made, f in ways.items() if math.isclose(made, by, rel_tol=1e-3)), None)
+    if factor is None:
+        return []
+    layer = next(x for x in case.layers.values() if own in x.parameters)
+    target = f"for an output that is multiplied by {abs(by) * down:.3g}"
+    reason = f"the output is multiplied by {by:.3g}, which makes it too wide"
+    return [scale_prescription(own.name, layer, factor, target, reason, (check,))]
+
+
+def _product_narrower(case: Case, recorded: Loss, check: Check) -> list[Prescription]:
+    """Of an output that is a product of layers each of these as much narrower; other layers that
+    are too wide by their own rule."""
+    ends, size = {each.name for each in factors(case)}, output_size(recorded)
+    if size <= WIDEST or not ends & {*check.layers}:
+        return _scales(case, check)
+    largest = max(root_mean_square(case.layers[name].activation) or 0.0 for name in ends)
+    product = size > 1.5 * largest
+    factor = (WIDEST / size) ** (0.5 if product else 1.0)
+    what = "a product" if product else "an output"
+    reason = f"the output is {what} of the size {size:.3g}"
+    made = [
+        each
+        for name in check.layers
+        if name not in ends
+        for each in scale_of(case, case.whole(case.layers[name]), check.name)
+    ]
+    for layer in (case.whole(case.layers[name]) for name in check.layers if name in ends):
+        gain = layer.own("normalisation gain")
+        name = gain.name if gain is not None else layer.weight or layer.magnitude
+        if name is not None and not (layer.normalisation and gain is None):
+            target = f"for {what} of the size 1"
+            made.append(scale_prescription(name, layer, factor, target, reason, (check.name,)))
     return made
 
 
@@ -329,7 +420,7 @@ def _dead(case: Case, check: Check) -> list[Prescription]:
             bias = layer.bias
             made.append(_prescription(bias, layer, "zero", check.name, change, reason, units=some))
         elif layer.kind == "recurrent":
-            made += _opened(layer, check.name)
+            made += _opened(layer, check.name) + _filled(layer, check.name)
         elif layer.kind == "activation":
             made += _lifted(case, layer, check.name)
         elif (layer.weight or layer.part) and layer.dead_units:
@@ -362,6 +453,13 @@ def _opened(layer: Layer, check: str) -> list[Prescription]:
     ]
     reason = "so large a bias shuts its gate"
     return [_prescription(name, layer, "zero", check, "set to 0", reason) for name in shutting]
+
+
+def _filled(layer: Layer, check: str) -> list[Prescription]:
+    """The matrices of a recurrent layer that are all zeros drawn again."""
+    zeros = [own for own in layer.parameters if len(own.shape) == 2 and own.data.largest == 0.0]
+    reason = "weights of 0 let nothing through"
+    return [_prescription(x.name, layer, "draw", check, "drawn again", reason) for x in zeros]
 
 
 def _symmetry(case: Case, check: Check) -> list[Prescription]:
@@ -432,7 +530,7 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "gain": _scales,
     "input scale": _scales,
     "running statistics": _scales,
-    "attention": _narrower,
+    "attention": _looking_about,
     "stream": _narrower,
     "gradients": _scales,
     "examples": _scales,

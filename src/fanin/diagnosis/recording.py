@@ -209,7 +209,8 @@ class Layer:
     attention_entropy: Number = None
     """of attention weights over that of equal ones, the mean over queries: 0 where each looks at
     one key alone"""
-
+    attention_spread: Number = None
+    """the standard deviation of scores over keys, root mean square over queries"""
     values: tuple[str, ...] = ()
     """of attention: the layers among `reads` that it only mixes, and does not look by"""
 
@@ -258,6 +259,10 @@ class Loss:
     """the largest distance of one class's mean logit from the mean over all"""
     largest_probability: Number
     """the mean over examples of the largest probability given to any class"""
+    multiplier: str | None = None
+    """a parameter of one number, as a temperature, that multiplies the output as its last step"""
+    multiplied_by: Number = None
+    """what that makes it be multiplied by"""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
     """Pairs of parameters whose numbers, in order, are the same but for location and scale.
 
     `prefixes` has the first entries (up to `PREFIX`) of each parameter to compare; leave out what
-    is tied or belongs to a normalisation. What repeats a few numbers, or is a table of sines, was
-    not drawn at random, and is left out. Generators fill arrays of different shapes
-    from the same stream in the same order, so the common prefix gives a key used twice away, also
-    where one array was scaled, or drawn uniformly and the other normally.
+    is tied or belongs to a normalisation. What repeats a few numbers, rises all along, or is a
+    table of sines, was not drawn at random, and is left out. Generators fill arrays of different
+    shapes from the same stream in the same order, so the common prefix gives a key used twice away,
+    also where one array was scaled, or drawn uniformly and the other normally.
     """
     rows = {
         name: np.asarray(array, np.float64).ravel()[:PREFIX] for name, array in prefixes.items()
@@ -46,7 +46,10 @@ def shared_streams(prefixes: Mapping[str, Any]) -> tuple[SharedStream, ...]:
 
 
 def _drawn(row: Float64[np.ndarray, " nodes"]) -> bool:
-    """Whether numbers look drawn: not a few values over and over, nor one at many places."""
+    """Whether numbers look drawn: not a few values over and over, nor one at many places, nor a
+    rise or a fall."""
+    if abs(np.sign(np.diff(row)).sum()) == row.size - 1:
+        return False
     _, counts = np.unique(row, return_counts=True)
     return bool(counts.size > row.size / 2 and counts.max() <= max(2, row.size / 10))
 

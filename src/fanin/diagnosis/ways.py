@@ -45,21 +45,44 @@ class Ways:
     @cached_property
     def aside(self) -> frozenset[str]:
         """The layers that the ways from the input to each output can go round."""
-        found = self._bypassed(self.output)
-        for name in self.recording.further_outputs:
-            found &= self._bypassed(self.layers[name])
+        found = [self._bypassed([each]) for each in self.outputs] or [self._bypassed(self.ends)]
+        return frozenset.intersection(*found)
+
+    @cached_property
+    def ends(self) -> list[Layer]:
+        """The layers where the ways end: the outputs, or where there are none those that no other
+        reads, as where the output is a product of two layers."""
+        return self.outputs or [
+            each for each in self.layers.values() if each.reads and not self.readers(each.name)
+        ]
+
+    @cached_property
+    def streams(self) -> list[list[list[Layer]]]:
+        """The sums that all ways to an end go through, for each end that has some; those apart
+        between which all that is summed is normalised."""
+        found: list[list[list[Layer]]] = []
+        for end in self.ends:
+            aside = self._bypassed([end])
+            parts: list[list[Layer]] = [[]]
+            for layer in self.layers.values():
+                if layer.name in aside:
+                    continue
+                if layer.kind == "sum":
+                    parts[-1].append(layer)
+                elif layer.normalisation is not None:
+                    parts.append([])
+            parts = [part for part in parts if part]
+            if parts and parts not in found:
+                found.append(parts)
         return found
 
-    def _bypassed(self, output: Layer | None) -> frozenset[str]:
+    def _bypassed(self, ends: list[Layer]) -> frozenset[str]:
         places = {name: place for place, name in enumerate(self.layers, 1)}
         edges = [
             (places.get(read, 0), places[layer.name])
             for layer in self.layers.values()
             for read in layer.reads
         ]
-        used = {read for layer in self.layers.values() for read in layer.reads}
-        ends = [output] if output else []
-        ends = ends or [each for each in self.layers.values() if each.name not in used]
         around = bypassed(
             len(places) + 1, edges, [places[each.name] for each in ends if each.reads]
         )
@@ -69,7 +92,7 @@ class Ways:
     def trunk(self) -> list[Layer]:
         """The layers that every way to the first output goes through, hidden weights and sums of
         branches."""
-        aside = self._bypassed(self.output)
+        aside = self._bypassed([self.output] if self.output else self.ends)
         return [
             layer
             for layer in self.layers.values()
@@ -79,7 +102,10 @@ class Ways:
 
     @cached_property
     def plain(self) -> bool:
-        """Whether this is a stack of linear layers, on which most thresholds were decided."""
+        """Whether this is a stack of linear layers, on which most thresholds were decided: with a
+        head, and without pooling the members of a set, or frames."""
+        if self.output is None or len({layer.places for layer in self.trunk}) > 1:
+            return False
         kinds = {layer.kind for layer in self.layers.values()}
         return not kinds & {"convolution", "attention", "recurrent"} and not any(
             layer.kind == "sum" and layer.name not in self.aside for layer in self.layers.values()

@@ -1,7 +1,7 @@
-"""The entropy of attention weights: near 0 where each query looks at one key alone."""
+"""Attention as it looks: at one key alone, or at many."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +13,17 @@ ROWS = 2_048
 _MASKED = -80.0
 
 
-def entropy(logits: Tensor) -> float | None:
-    """The mean over queries of their weights' entropy, over that of equal weights.
+class Look(NamedTuple):
+    """How far queries look about; means over queries, without what a mask leaves out."""
 
-    What a mask leaves out does not count; None where no query has two keys to choose from.
-    """
+    entropy: float
+    """of their weights, over that of equal weights: near 0 where each looks at one key alone"""
+    spread: float
+    """the standard deviation of a query's scores over the keys, as root mean square"""
+
+
+def look(logits: Tensor) -> Look | None:
+    """Of scores with the keys last; None where no query has two keys to choose from."""
     rows = logits.detach().reshape(-1, logits.shape[-1])
     if rows.shape[0] > ROWS:
         step = rows.shape[0] // ROWS
@@ -31,7 +37,15 @@ def entropy(logits: Tensor) -> float | None:
     usable = (count > 1) & own.isfinite()
     if not bool(usable.any()):
         return None
-    return float((own[usable] / count[usable].float().log()).mean())
+    count = count[usable].float()
+    scores = rows.masked_fill(~allowed, 0.0)[usable]
+    apart = (scores - scores.sum(-1, keepdim=True) / count[:, None]).masked_fill(
+        ~allowed[usable], 0
+    )
+    return Look(
+        float((own[usable] / count.log()).mean()),
+        float((apart.square().sum(-1) / count).mean().sqrt()),
+    )
 
 
 def scaled_dot_product(

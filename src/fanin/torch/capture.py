@@ -13,7 +13,7 @@ from torch.nn.modules import module as hooks_for_all
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fanin.torch import operators, signals
-from fanin.torch.closing import Closing
+from fanin.torch.closing import RECURRENT, Closing
 from fanin.torch.naming import Names, calling_line
 from fanin.torch.nodes import Node
 from fanin.torch.operators import Operator
@@ -64,6 +64,8 @@ class Capture(TorchDispatchMode):
         self.unseen: dict[str, None] = {}
         self.scales: set[str] = set()
         """parameters that multiply, unit by unit, what branches give"""
+        self.multiplied: dict[int, tuple[str, Tensor]] = {}
+        """by the address of what was multiplied by one number that a parameter makes, both"""
         self.frames: list[Frame] = []
         self._calls: dict[tuple[str, str], int] = {}
         self._pending: list[tuple[Node, Tensor]] = []
@@ -105,7 +107,7 @@ class Capture(TorchDispatchMode):
     def _enter_module(self, module: nn.Module, arguments: Any) -> None:
         inside = self.frames[-1] if self.frames else None
         path = self.names.modules.get(id(module), inside.path if inside else "")
-        opaque = isinstance(module, nn.RNNBase) or bool(inside and inside.opaque)
+        opaque = isinstance(module, RECURRENT) or bool(inside and inside.opaque)
         self.frames.append(Frame(module, path, arguments, len(self.nodes), opaque=opaque))
 
     def _leave_module(self, module: nn.Module, arguments: Any, result: Any) -> None:

@@ -1,5 +1,6 @@
 """A module whose forward is over, and may have been one operation as a whole."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from fanin.torch.tensors import tensors
 if TYPE_CHECKING:
     from fanin.torch.capture import Capture, Frame
 
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+"""Looked at as a whole, by what they are given and what they give."""
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
@@ -33,7 +36,7 @@ class Closing:
         output = next((each for each in tensors(self.result) if each.is_floating_point()), None)
         if given is None or output is None or not self.capture.sources.of(output).data:
             return
-        if isinstance(frame.module, nn.RNNBase):
+        if isinstance(frame.module, RECURRENT):
             self._recurrent(given, output)
             return
         inside = self.capture.nodes[frame.first :]
@@ -56,14 +59,22 @@ class Closing:
         bends = any(node.activation is not None for node in inside) or "erf" in seen
         return bends and seen <= operators.ELEMENTWISE
 
-    def _node(self, kind: Any, given: Tensor, output: Tensor) -> Node | None:
+    def _node(
+        self, kind: Any, given: Tensor, output: Tensor, more: Iterable[Source] = ()
+    ) -> Node | None:
         capture, frame = self.capture, self.frame
         capture.drop(frame.first)
         # The module's own frame is gone; its name is to be its path all the same.
         source = capture.sources.of(given)
         axis = capture.axis_of(given, source)
         node = capture.add(
-            kind, "", source, output, axis, name=frame.path or type(frame.module).__name__
+            kind,
+            "",
+            source,
+            output,
+            axis,
+            name=frame.path or type(frame.module).__name__,
+            more=more,
         )
         if node is None:
             return None
@@ -91,7 +102,9 @@ class Closing:
         node.ends = measurements.ends(before, after, *operators.ends_of(node.activation))
 
     def _recurrent(self, given: Tensor, output: Tensor) -> None:
-        node = self._node("recurrent", given, output)
+        # The states that it begins with come from elsewhere.
+        states = [self.capture.sources.of(each) for each in tensors(self.frame.given)]
+        node = self._node("recurrent", given, output, states)
         if node is not None:
             node.axis, node.units = output.ndim - 1, output.shape[-1]
             node.output = self.capture.tables.measured(output, node.axis)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fanin.diagnosis.measurements import Ends
 from fanin.diagnosis.recording import LayerKind
+from fanin.torch.attention import Look
 from fanin.torch.operators import Applied
 from fanin.torch.signals import Measured
 
@@ -99,8 +100,8 @@ class Node:
     output: Measured | None = None
     ends: Ends | None = None
     gradient: Measured | None = None
-    entropy: float | None = None
-    """of attention weights, over the largest possible; the mean over queries"""
+    look: Look | None = None
+    """of attention"""
     values: tuple[int, ...] = ()
     """of attention: the nodes that it only mixes"""
     size: int = 0

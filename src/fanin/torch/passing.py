@@ -19,7 +19,7 @@ from fanin.torch.naming import Names
 from fanin.torch.preserve import Keeper, Watch
 from fanin.torch.provenance import NOTHING, Source
 from fanin.torch.signals import Measured
-from fanin.torch.tensors import tensors
+from fanin.torch.tensors import address, tensors
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
@@ -39,6 +39,8 @@ class Passed:
     """the nodes that further tensors which it returns are made of"""
     output: Measured
     """what the loss reads"""
+    multiplier: tuple[str, Tensor] | None
+    """a parameter, and the one number made of it by which the output was multiplied last"""
 
 
 def check(module: nn.Module) -> None:
@@ -91,6 +93,7 @@ def run(
         except Exception as error:
             raise PassError(f"the loss could not be computed: {error}") from error
         made = capture.node_of(losses.main_output(result)) if _has(result) else NOTHING
+        last = capture.multiplied.get(address(losses.main_output(result))) if made.data else None
         others = {n for each in losses.outputs(result) for n in capture.node_of(each).nodes}
         del result
         with exactly():
@@ -103,7 +106,7 @@ def run(
                 raise
             except Exception as error:
                 raise PassError(f"the backward pass failed: {error}") from error
-    return Passed(capture, lost, gradients, made, tuple(sorted(others)), output)
+    return Passed(capture, lost, gradients, made, tuple(sorted(others)), output, last)
 
 
 def forward(module: nn.Module, inputs: Inputs, capture: Capture) -> None:

@@ -1,7 +1,7 @@
 """One forward and backward pass of a module, watched and left without a trace: a recording."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.measurements import ParameterMeasures
-from fanin.diagnosis.recording import Layer, Recording
+from fanin.diagnosis.recording import Layer, Recording, SharedStream
 from fanin.diagnosis.streams import shared_streams
 from fanin.theory import Nonlinearity
 from fanin.torch import losses, operators, parameters, signals
@@ -90,6 +90,11 @@ def _assembled(
     if lost.kind != "none":
         of_output = summaries.moments(found.output.signal.sums, found.output.signal.counts)
         recorded_loss = losses.recorded(lost, signals.whole(of_output, found.output) or of_output)
+        if found.multiplier is not None:
+            name, by = found.multiplier
+            recorded_loss = replace(
+                recorded_loss, multiplier=name, multiplied_by=summaries.finite_number(by)
+            )
     of_input = own and signals.whole(summaries.moments(own.signal.sums), own)
     recording = Recording(
         framework="pytorch",
@@ -193,8 +198,10 @@ def _statistics(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _shared(layers: tuple[Layer, ...], measured: Mapping[str, ParameterMeasures]) -> Any:
-    return shared_streams(
+def _shared(
+    layers: tuple[Layer, ...], measured: Mapping[str, ParameterMeasures]
+) -> tuple[SharedStream, ...]:
+    found = shared_streams(
         {
             own.name: measured[own.name].prefix
             for layer in layers
@@ -207,6 +214,16 @@ def _shared(layers: tuple[Layer, ...], measured: Mapping[str, ParameterMeasures]
             and not own.role.endswith("bias")
         }
     )
+    fans = {layer.weight: (layer.fan_in, layer.fan_out) for layer in layers if layer.weight}
+    return tuple(pair for pair in found if not _mirrored(pair, fans))
+
+
+def _mirrored(pair: SharedStream, fans: Mapping[str, tuple[int | None, int | None]]) -> bool:
+    """Whether one weight is the other's transpose, as a decoder's that begins as its encoder's."""
+    one, other = fans.get(pair.first), fans.get(pair.second)
+    if one is None or other is None or pair.correlation < 0.999:
+        return False
+    return one[0] != one[1] and one == other[::-1]
 
 
 def _not_seen(

@@ -111,17 +111,22 @@ class Step:
             return self._sum(first(result))
         if name == "_trilinear":
             return self._bilinear(first(result))
-        if name == "mul":
-            self._scale()
+        if name in ("mul", "div"):
+            self._scale(first(result))
         return None
 
-    def _scale(self) -> None:
-        """A scale of its own on a branch is told from a weight."""
-        for each in self.arguments[:2]:
-            if isinstance(each, Tensor):
-                source = self.capture.sources.of(each)
-                if len(source.weights) == 1:
-                    self.capture.scales.add(source.weights[0])
+    def _scale(self, output: Tensor) -> None:
+        """A scale of its own on a branch is told from a weight, and one number from many."""
+        divides = self.operator.name == "div"
+        for each in self.arguments[1 if divides else 0 : 2]:
+            source = self.capture.sources.of(each) if isinstance(each, Tensor) else NOTHING
+            if len(source.weights) != 1:
+                continue
+            if not divides:
+                self.capture.scales.add(source.weights[0])
+            if each.numel() == 1:
+                by = each.detach().reciprocal() if divides else each.detach().clone()
+                self.capture.multiplied[address(output)] = (source.weights[0], by)
 
     def _activation(self, output: Tensor, applied: Applied) -> Node | None:
         node = self.capture.add("activation", applied.name, self.source, output, self.axis)
@@ -314,7 +319,7 @@ class Step:
         name = self.operator.name
         settings = operators.attention_settings(name, self.arguments, self.named)
         logits = attention.scaled_dot_product(query, key, *settings)
-        node.entropy = attention.entropy(logits)
+        node.look = attention.look(logits)
         node.output = self.capture.tables.measured(output, output.ndim - 1)
         node.size = output.numel()
         return node
@@ -322,11 +327,12 @@ class Step:
     def _softmax(self, output: Tensor) -> Node | None:
         x, dim = self.arguments[:2]
         self.source = self.capture.sources.of(x)
-        if dim % x.ndim != x.ndim - 1 or x.shape[-1] < 2:
+        dim %= x.ndim
+        if x.shape[dim] < 2:
             return None
         node = self.capture.add("attention", "softmax", self.source, output, output.ndim - 1)
         if node is not None:
-            node.entropy = attention.entropy(x)
+            node.look = attention.look(x.movedim(dim, -1))
             node.size = output.numel()
         return node
 

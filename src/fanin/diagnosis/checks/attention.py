@@ -2,6 +2,7 @@
 
 import math
 
+from fanin.diagnosis.assembly import root_mean_square
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import OWN_FAULT, blame
 from fanin.diagnosis.recording import Layer
@@ -47,7 +48,7 @@ def attention(case: Case) -> Check | None:
 def _causes(case: Case, name: str) -> list[str]:
     """Of the weights that make queries and keys those that are too wide; or what made their input
     so, INPUT for one."""
-    weighted = _weights(case, case.layers[name])
+    weighted = asked_by(case, case.layers[name])
     if not weighted:
         return [name]
     shares = {each.name: 2 * math.log(_gain(each)) for each in weighted if _gain(each)}
@@ -62,17 +63,22 @@ def _causes(case: Case, name: str) -> list[str]:
 
 
 def _gain(layer: Layer) -> float:
-    """Of queries and keys that are a part of a wider projection, their own."""
+    """Of queries and keys that are a part of a wider projection, their own; of those that are
+    normalised what their gains make of them."""
+    own = layer.own("normalisation gain")
+    if layer.normalisation is not None:
+        return root_mean_square(own.data) or 0.0 if own is not None else 1.0
     return layer.wide_gain or layer.gain or 0.0
 
 
-def _weights(case: Case, layer: Layer) -> list[Layer]:
-    """The nearest layers with weights that one reads; rotated positions are sums of them."""
+def asked_by(case: Case, layer: Layer) -> list[Layer]:
+    """The nearest layers with weights that attention looks by; rotated positions are sums of
+    them."""
     asked = [name for name in layer.reads if name not in layer.values]
     reads = [case.layers[name] for name in asked if name in case.layers]
     return [
         found
         for each in reads
-        for found in ([each] if each.gain is not None else _weights(case, each))
+        for found in ([each] if each.gain is not None else asked_by(case, each))
         if each.gain is not None or each.kind == "sum"
     ]

@@ -26,7 +26,8 @@ def gradients(case: Case) -> Check | None:
     limit = case.thresholds.gradient_product
     if not case.plain:
         limit = case.thresholds.gradient_product_elsewhere
-    verdict = limit.verdict(product)
+    small_scales = case.small_scales if product < 1.0 else []
+    verdict = "good" if small_scales else limit.verdict(product)
     at_fault: tuple[str, ...] = ()
     between = layers_between(case, first, last)
     if verdict != "good":
@@ -41,11 +42,13 @@ def gradients(case: Case) -> Check | None:
     )
     if verdict != "good":
         text += (
-            " The first layers learn nothing"
+            f" The first layers learn {'next to nothing' if verdict == 'bad' else 'little'}"
             if product < 1
             else " The first layers are thrown about"
         )
         text += f" while the last ones learn.{_why(case, between, at_fault)}"
+    elif limit.verdict(product) != "good":
+        text += _of_small_scales(small_scales)
     return Check(
         name="gradients",
         verdict=verdict,
@@ -156,7 +159,7 @@ def examples(case: Case) -> Check | None:
         if not case.same_inputs:
             text += case.reasons(causes)
     elif limit.verdict(share) != "good":
-        text += f" That is the way of small branch scales, {case.small_scales[0]} for one."
+        text += _of_small_scales(case.small_scales)
     return Check(
         name="examples",
         verdict=verdict,
@@ -168,6 +171,10 @@ def examples(case: Case) -> Check | None:
         text=text,
         source="Poole et al. 2016, section 3: correlations that go to 1 in the ordered phase",
     )
+
+
+def _of_small_scales(names: list[str]) -> str:
+    return f" That is the way of small branch scales, {names[0]} for one."
 
 
 def _small_table(case: Case, name: str) -> Layer | None:

@@ -2,15 +2,19 @@
 
 import math
 
+from fanin.diagnosis.assembly import root_mean_square
 from fanin.diagnosis.case import Case
-from fanin.diagnosis.checks.blame import blame
-from fanin.diagnosis.recording import Layer, Loss
+from fanin.diagnosis.checks.blame import OWN_FAULT, blame
+from fanin.diagnosis.recording import Layer, Loss, Moments
 from fanin.diagnosis.report import Check, worst
 
 _UNIFORM = (
     "A guess that gives each of V classes the same chance has the loss log V, and small logits "
     "add ½(1 − 1/V) Var(logit)"
 )
+
+WIDEST = 1.0
+"""An output of this size, or logits that differ so much over the classes, is nobody's fault."""
 
 # Losses whose best constant has the targets' entropy, or their variance.
 _CONSTANT = ("binary_cross_entropy", "mse")
@@ -42,10 +46,9 @@ def loss(case: Case) -> Check | None:
     if small is not None:
         text += f" Small logits that know nothing have {small:.4g} at this variance."
     if verdict != "good":
-        text += " The first steps will only unlearn the network's own opinions" + (
-            f", which come from {case.listed(at_fault)}." if at_fault else "."
-        )
-        text += case.reasons(causes)
+        where = f", which come from {case.listed(at_fault)}" if at_fault else ""
+        text += f" The first steps will only unlearn the network's own opinions{where}."
+        text += _reasons(case, recorded, causes)
     return Check(
         name="loss",
         verdict=verdict,
@@ -89,7 +92,7 @@ def _against_constant(case: Case, recorded: Loss, value: float, constant: float)
             causes = _at_fault(case, recorded)
             at_fault = case.in_order(causes)
             text += " The first steps will only unlearn the network's own opinions."
-            text += case.reasons(causes)
+            text += _reasons(case, recorded, causes)
     return Check(
         name="loss",
         verdict=verdict,
@@ -119,7 +122,7 @@ def logits(case: Case) -> Check | None:
         text += " That is far too wide before anything has been learnt."
         if offset is not None and case.thresholds.class_offset.verdict(offset) != "good":
             text += f" One class is {offset:.3g} off the others' mean for all examples alike."
-        text += case.reasons(causes)
+        text += _reasons(case, recorded, causes)
     return Check(
         name="logits",
         verdict=verdict,
@@ -134,18 +137,76 @@ def logits(case: Case) -> Check | None:
 
 
 def output_bias_dominates(layer: Layer, loss: Loss) -> bool:
-    """Whether the output's bias makes up more than half of the logits' variance over classes."""
+    """Whether the output's bias makes up more than half of the logits' variance over classes, or of
+    the power of an output that is not classes."""
     bias = next((own.data for own in layer.parameters if own.name == layer.bias), None)
-    if bias is None or bias.std is None or not loss.output_variance:
-        return False
-    return bias.std**2 > 0.5 * loss.output_variance
+    return bias is not None and bias_size(loss, bias) ** 2 > 0.5 * output_size(loss) ** 2 > 0.0
+
+
+def bias_size(loss: Loss, bias: Moments) -> float:
+    """How much the output's biases say: to classes, of which only differences count, theirs."""
+    classes = loss.kind == "cross_entropy"
+    return (bias.std if classes else root_mean_square(bias)) or 0.0
+
+
+def _reasons(case: Case, recorded: Loss, causes: list[str]) -> str:
+    """Sentences on causes that are not a layer's own weights; a temperature among them."""
+    text = case.reasons(causes)
+    if too_large_multiplier(case, recorded) is not None:
+        by = recorded.multiplied_by
+        text += f" {recorded.multiplier} multiplies the output, by {by:.3g}, as its last step."
+    return text
+
+
+def output_size(recorded: Loss) -> float:
+    """The standard deviation of logits over the classes, or the output's root mean square."""
+    power = recorded.output_variance
+    return math.sqrt((recorded.output.second_moment if power is None else power) or 0.0)
+
+
+def too_large_multiplier(case: Case, recorded: Loss) -> str | None:
+    """The layer that has the temperature, where it is that which makes the output too wide."""
+    by, size = recorded.multiplied_by, output_size(recorded)
+    if not by or recorded.multiplier is None or size / abs(by) > WIDEST:
+        return None
+    owners = (each for each in case.layers.values() if each.kind == "other")
+    return next(
+        (x.name for x in owners if any(own.name == recorded.multiplier for own in x.parameters)),
+        None,
+    )
+
+
+def factors(case: Case) -> list[Layer]:
+    """The layers with parameters that the output is a product of, or a sum, those apart that give
+    next to nothing."""
+    found: dict[str, Layer] = {}
+    waiting = [*case.ends]
+    while waiting:
+        now = waiting.pop()
+        if now.kind == "sum" or not case.whole(now).parameters:
+            waiting += (case.layers[name] for name in now.reads if name in case.layers)
+        else:
+            found[now.name] = now
+    sizes = {
+        n: (each.activation and each.activation.second_moment) or 0.0 for n, each in found.items()
+    }
+    least = 1e-3 * max(sizes.values(), default=0.0)
+    return [found[name] for name in case.in_order([n for n, size in sizes.items() if size > least])]
+
+
+def _before_ends(case: Case) -> list[Layer]:
+    found = [each for end in factors(case) for each in case.upstream(end)]
+    return list({each.name: each for each in found}.values())
 
 
 def _at_fault(case: Case, recorded: Loss) -> list[str]:
     """The output layer, unless what it reads is itself too large; INPUT is one of the causes."""
-    output = case.output
+    output, multiplier = case.output, too_large_multiplier(case, recorded)
+    if multiplier is not None:
+        return [multiplier]
     if output is None:
-        return []
+        shares = {name: s for name, s in case.shares(_before_ends(case)).items() if s >= OWN_FAULT}
+        return blame(shares) if shares else [each.name for each in factors(case)]
     if output_bias_dominates(output, recorded):
         return [output.name]
     shares = case.shares(case.upstream(output))

@@ -2,6 +2,7 @@
 
 import math
 
+from fanin.diagnosis.assembly import root_mean_square
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
@@ -11,7 +12,8 @@ from fanin.diagnosis.ways import INPUT
 def gain(case: Case) -> Check | None:
     """Each weight's gain against the one that keeps second moments.
 
-    Before a normalisation a weight's size means nothing. A layer that widens has a smaller gain by
+    Before a normalisation a weight's size means nothing, and what makes scores for a softmax is the
+    attention check's. A layer that widens has a smaller gain by
     every scheme that looks at its fan-out, and is allowed that.
     """
     limit = case.thresholds.gain_ratio
@@ -22,38 +24,66 @@ def gain(case: Case) -> Check | None:
         for layer in case.hidden
         if not case.absorbed(layer)
         and not _constant(case, layer)
+        and not _makes_scores(case, layer)
         and (ratio := _ratio(case, layer)) is not None
         and not (ratio > 1.0 and _gives_frequencies(layer))
     }
-    if not ratios:
-        return None
+    of_outputs = {each.name: _output_gain(case, each) for each in case.outputs if each.gain}
     verdicts: dict[str, Verdict] = {name: limit.verdict(ratio) for name, ratio in ratios.items()}
-    for each in case.outputs:
-        verdicts[each.name] = case.thresholds.output_gain.verdict(each.gain)
-    output = max(case.outputs, key=lambda each: each.gain or 0.0, default=None)
+    verdicts |= {name: case.thresholds.output_gain.verdict(own) for name, own in of_outputs.items()}
+    if not verdicts:
+        return None
     at_fault = [name for name, verdict in verdicts.items() if verdict != "good"]
-    furthest = max(ratios, key=lambda name: abs(math.log(max(ratios[name], 1e-30))))
-    layer = case.layers[furthest]
-    wanted = case.wanted_gain(layer)
-    after = f"after {layer.nonlinearity_before}" if layer.nonlinearity_before else "on its input"
-    text = (
-        f"The weights of {furthest} have a gain of {layer.gain:.3g}; {after}, {wanted:.3g} keeps "
-        "second moments."
-    )
-    if output is not None and verdicts.get(output.name, "good") != "good":
-        text += f" Those of {output.name} have one of {output.gain:.3g}, where 1 is already large."
+    widest = max(of_outputs, key=of_outputs.__getitem__, default="")
+    text, value, told = "", of_outputs.get(widest), case.thresholds.output_gain
+    if ratios:
+        furthest = max(ratios, key=lambda name: abs(math.log(max(ratios[name], 1e-30))))
+        text, value, told = _beside_wanted(case, furthest), ratios[furthest], limit
+    if not ratios or widest in at_fault:
+        text += (
+            f"The weights of {widest}, which makes the output, have a gain of "
+            f"{of_outputs[widest]:.3g}, where 1 is already large."
+        )
     if len(at_fault) > 1:
-        text += f" Out of scale are {len(at_fault)} layers: {case.listed(at_fault)}."
+        text = f"{text.strip()} Out of scale are {len(at_fault)} layers: {case.listed(at_fault)}."
     return Check(
         name="gain",
         verdict=worst(verdicts.values()),
-        value=ratios[furthest],
+        value=value,
         expected=1.0,
-        low=limit.low,
-        high=limit.high,
+        low=told.low,
+        high=told.high,
         layers=case.in_order(at_fault),
-        text=text,
+        text=text.strip(),
         source="He et al. 2015, section 2.2, with the gain of any activation by quadrature",
+    )
+
+
+def _output_gain(case: Case, layer: Layer) -> float:
+    """The gain of an output layer; of one whose input is made smaller before it, as some
+    transformers do by 1/√width, what it then makes of it."""
+    before = case.read(layer)
+    given = layer.input or (before and before.activation)
+    return (layer.gain or 0.0) * min(1.0, root_mean_square(given) or 1.0)
+
+
+def _beside_wanted(case: Case, name: str) -> str:
+    layer = case.layers[name]
+    wanted = case.wanted_gain(layer)
+    after = f"after {layer.nonlinearity_before}" if layer.nonlinearity_before else "on its input"
+    return (
+        f"The weights of {name} have a gain of {layer.gain:.3g}; {after}, {wanted:.3g} keeps "
+        "second moments. "
+    )
+
+
+def _makes_scores(case: Case, layer: Layer) -> bool:
+    """Whether a softmax makes attention of just what it gives, as of keys times queries that are
+    parameters: what is too wide there shows in the attention's entropy."""
+    readers = case.readers(layer.name)
+    return bool(readers) and all(
+        each.kind == "attention" and {*each.reads} - {*each.values} == {layer.name}
+        for each in readers
     )
 
 
@@ -126,6 +156,9 @@ def _ratio(case: Case, layer: Layer) -> float | None:
     ratio = case.gain_ratio(layer)
     if ratio is None or ratio >= 1.0:
         return ratio
+    power = layer.weight_second_moment
+    if power and layer.weight_std:  # the mean of weights that average, as of a softmax, passes on
+        ratio *= math.sqrt(power) / (layer.weight_std * abs(layer.factor))
     given = case.recording.input and case.recording.input.second_moment
     if layer.reads == (INPUT,) and given:
         ratio *= max(1.0, math.sqrt(given))  # smaller by what the inputs are larger

@@ -73,9 +73,13 @@ def _fills(case: Case, layer: Layer) -> bool:
 def _lasting(case: Case, layer: Layer) -> tuple[tuple[int, ...], ...]:
     """Units with equal weights and gradients, unless the gradient has yet to reach the layer.
 
-    Behind a weight of zeros that learns, a zero head for one, it is zero for one step.
+    Behind a weight of zeros that learns, a zero head for one, it is zero for one step; before units
+    that are all dead it says nothing of this layer. Equal weights that are not zeros are not a way
+    to start.
     """
     weight = case.parameters.get(layer.weight or "")
+    if weight is not None and layer.weight_second_moment:
+        return layer.copies
     if weight is None or weight.gradient is None or weight.gradient.largest != 0.0:
         return layer.twins
     opening = (
@@ -84,11 +88,13 @@ def _lasting(case: Case, layer: Layer) -> tuple[tuple[int, ...], ...]:
         for own in each.parameters
         if "bias" not in own.role
     )
-    return () if any(opening) else layer.twins
+    dead = any(layer.name in case.ancestors(name) for name in case.shut)
+    return () if dead or any(opening) else layer.twins
 
 
 def _barring(case: Case, layer: Layer) -> list[Layer]:
-    """The first layers after one, whatever the way, that a gradient reaches.
+    """The first layers after one, whatever the way, that a gradient reaches, and what they read
+    besides, of which it may be a factor.
 
     A layer that a gradient reaches is itself what bars it from its weight: its input is zero.
     """
@@ -102,7 +108,8 @@ def _barring(case: Case, layer: Layer) -> list[Layer]:
         if now is not layer and now.gradient is not None and now.gradient.largest:
             continue
         waiting += case.readers(now.name)
-    return list(found.values())
+    read = {name for each in found.values() if each is not layer for name in each.reads}
+    return [case.layers[name] for name in case.in_order(found.keys() | read)]
 
 
 def _rows(layer: Layer) -> int:

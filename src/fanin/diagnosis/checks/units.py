@@ -165,7 +165,11 @@ def normalised_bias(layer: Layer) -> str | None:
 
 
 def shifted_by(case: Case, layer: Layer) -> list[str]:
-    """Of a sum that has no biases of its own, the summands whose biases put it where it is."""
+    """Of a sum that has no biases of its own, or an activation of one, the summands whose biases
+    put it where it is."""
+    before = case.read(layer)
+    if layer.kind == "activation" and before is not None and before.kind == "sum":
+        return [name for name in shifted_by(case, before) if name != before.name] or [layer.name]
     if layer.kind != "sum":
         return [layer.name]
     return [each.name for each in _summands(case, layer) if _shifts(case, each)] or [layer.name]
@@ -194,6 +198,10 @@ def _reads_one_example(case: Case, layer: Layer, dead: float) -> bool:
     Each unit then says the same to all of them, and about half are dead by chance; next to all of
     them are only where nothing at all varies before it.
     """
+    own, limit = layer.preactivation_between, case.thresholds.varying_share
+    share = None if own is None or layer.normalisation is not None else own.varying_share
+    if dead <= 0.95 and limit.verdict(share) != "good":
+        return True
     before = case.read(layer)
     if before is None:
         return (case.same_inputs or case.faint_input) and dead <= 0.95
