@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fanin.diagnosis.predictions import predict
-from fanin.diagnosis.recording import Layer, Moments, Number
+from fanin.diagnosis.recording import Layer, Moments, Number, Placed
 from fanin.diagnosis.report import LayerPrediction
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
 from fanin.diagnosis.ways import INPUT, Ways
@@ -37,6 +37,18 @@ class Case(Ways):
             for own in self.recording.parameters
             if own.role == "branch scale" and (own.data.largest or 0.0) < 0.2
         ]
+
+    @cached_property
+    def drowning(self) -> dict[str, Placed]:
+        """The tables that drown what they are added to, by the layers that own them."""
+        owners = {
+            own.name: layer.name for layer in self.layers.values() for own in layer.parameters
+        }
+        return {
+            owners[each.name]: each
+            for each in self.recording.placed
+            if self.thresholds.placed.verdict(each.size / each.beside) != "good"
+        }
 
     @property
     def same_inputs(self) -> bool:
@@ -248,7 +260,9 @@ class Case(Ways):
 
     def caused(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Layers at fault; in the place of those that come after running statistics of other data,
-        or after a layer that lets nothing through, these."""
+        or after a layer that lets nothing through, these; or the tables that drown the inputs."""
+        if self.drowning and names:
+            return self.in_order([*self.drowning])
         found: list[str] = []
         for name in names:
             before = {*self.ancestors(name), name}
@@ -289,14 +303,18 @@ class Case(Ways):
         for layer in self.layers.values():
             if layer.activation is None or layer.between is None or self.of_one(layer):
                 continue
-            if layer.name in self.aside:
-                continue  # as a transform that begins with doing nothing
-            share = layer.between.varying_share
-            if layer.role != "output" and (share is None or share < _SAME):
+            if layer.role != "output" and self._is_one(layer):
+                if not all(map(self._is_one, self.readers(layer.name))):
+                    continue  # as a transform that begins with doing nothing
                 before = self.read(layer)
                 was = before and before.between and before.between.varying_share
                 return layer if was is None or was > 1e3 * _SAME else None
         return None
+
+    def _is_one(self, layer: Layer) -> bool:
+        """Whether what a layer gives is the same for every example, where that was measured."""
+        share = layer.between and layer.between.varying_share
+        return layer.between is not None and (share is None or share < _SAME)
 
     def slope(self, layer: Layer) -> Number:
         """The gradient's squared length for one example, over all units and places.

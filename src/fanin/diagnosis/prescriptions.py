@@ -16,6 +16,7 @@ from fanin.diagnosis.checks.output import (
     output_size,
     too_large_multiplier,
 )
+from fanin.diagnosis.checks.stream import large_scale
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
 from fanin.diagnosis.recording import Layer, Loss
 from fanin.diagnosis.remaining import OF_DEPTH
@@ -282,6 +283,34 @@ def _narrower(case: Case, check: Check) -> list[Prescription]:
     return [each for each in made if each.action == "zero" or (each.number or 1.0) < 1.0]
 
 
+def _small_additions(case: Case, check: Check) -> list[Prescription]:
+    """Branches made narrower by their weights, or by the scales that make them large."""
+    made = _narrower(case, check)
+    for layer in (case.layers[name] for name in check.layers):
+        own = large_scale(case, layer)
+        if own is not None:
+            size = root_mean_square(own.data) or 1.0
+            reason = f"it multiplies what a branch adds by {size:.3g}"
+            target = "to a root mean square of 1"
+            made.append(
+                scale_prescription(own.name, layer, 1 / size, target, reason, (check.name,))
+            )
+    return made
+
+
+def _inputs(case: Case, check: Check) -> list[Prescription]:
+    """Embeddings brought to 1, and tables that are added to the size of what they are added to."""
+    made = _scales(case, check)
+    for name in check.layers:
+        placed = case.drowning.get(name)
+        if placed is not None:
+            factor, target = placed.beside / placed.size, "to the size of what it is added to"
+            reason = f"it is {1 / factor:.3g} times as large as that"
+            layer, checks = case.layers[name], (check.name,)
+            made.append(scale_prescription(placed.name, layer, factor, target, reason, checks))
+    return made
+
+
 def _looking_about(case: Case, check: Check) -> list[Prescription]:
     """Queries and keys made so narrow, together, that scores differ by 1; what made their input
     wide, by its own rule."""
@@ -293,8 +322,8 @@ def _looking_about(case: Case, check: Check) -> list[Prescription]:
         asked = {each.name for each in asked_by(case, layer)} & {*check.layers}
         scales = [each for each in made if each.layer in asked and each.number is not None]
         for each in scales if spread > 1.0 else ():
-            target = f"for scores that differ by 1, not by {spread:.3g}, over the keys"
-            factor = spread ** (-1 / len(scales))
+            target = f"since scores differ by {spread:.3g} over the keys, where 1 is enough"
+            factor = min(each.number or 1.0, spread ** (-1 / len(scales)))
             made[made.index(each)] = scale_prescription(
                 each.parameter,
                 case.layers[each.layer],
@@ -370,10 +399,9 @@ def _product_narrower(case: Case, recorded: Loss, check: Check) -> list[Prescrip
     if size <= WIDEST or not ends & {*check.layers}:
         return _scales(case, check)
     largest = max(root_mean_square(case.layers[name].activation) or 0.0 for name in ends)
-    product = size > 1.5 * largest
-    factor = (WIDEST / size) ** (0.5 if product else 1.0)
-    what = "a product" if product else "an output"
-    reason = f"the output is {what} of the size {size:.3g}"
+    if size <= 1.5 * largest:
+        return _scales(case, check)
+    factor, reason = (WIDEST / size) ** 0.5, f"the output is a product of the size {size:.3g}"
     made = [
         each
         for name in check.layers
@@ -384,7 +412,7 @@ def _product_narrower(case: Case, recorded: Loss, check: Check) -> list[Prescrip
         gain = layer.own("normalisation gain")
         name = gain.name if gain is not None else layer.weight or layer.magnitude
         if name is not None and not (layer.normalisation and gain is None):
-            target = f"for {what} of the size 1"
+            target = "for a product of the size 1"
             made.append(scale_prescription(name, layer, factor, target, reason, (check.name,)))
     return made
 
@@ -528,10 +556,10 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "logits": _output,
     "saturation": _narrower,
     "gain": _scales,
-    "input scale": _scales,
+    "input scale": _inputs,
     "running statistics": _scales,
     "attention": _looking_about,
-    "stream": _narrower,
+    "stream": _small_additions,
     "gradients": _scales,
     "examples": _scales,
     "dead units": _dead,

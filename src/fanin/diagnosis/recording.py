@@ -101,6 +101,17 @@ class RunningStatistics:
 
 
 @dataclass(frozen=True)
+class Summand:
+    """One of the two terms of a sum, as it was added."""
+
+    reads: tuple[str, ...]
+    """the layers that it was made of, "" for the network's input"""
+    second_moment: Number
+    scale: str | None = None
+    """a parameter by which it was multiplied as the last step"""
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One array to learn, under its own name."""
 
@@ -180,6 +191,8 @@ class Layer:
     """units at one flat end, or zero, for every example: no gradient passes"""
     starved: tuple[str, ...] = ()
     """input matrices of a recurrent layer that next to no gradient reaches"""
+    held: tuple[str, ...] = ()
+    """gates of a recurrent layer that their biases hold where they are, in words"""
     constant_units: tuple[int, ...] = ()
     """units whose pre-activation is the same for every example"""
     twins: tuple[tuple[int, ...], ...] = ()
@@ -213,6 +226,8 @@ class Layer:
     """the standard deviation of scores over keys, root mean square over queries"""
     values: tuple[str, ...] = ()
     """of attention: the layers among `reads` that it only mixes, and does not look by"""
+    summands: tuple[Summand, ...] = ()
+    """of a sum, where its terms were measured apart from the layers that made them"""
 
     def own(self, role: str) -> Parameter | None:
         """Its first parameter of that role."""
@@ -228,6 +243,18 @@ class SharedStream:
     correlation: float
     """of the common prefix, after standardising"""
     length: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A table of parameters, as of positions, that is added to what comes from the batch."""
+
+    name: str
+    """of the parameter"""
+    size: float
+    """root mean square of what is added"""
+    beside: float
+    """the same of what it is added to"""
 
 
 @dataclass(frozen=True)
@@ -283,6 +310,7 @@ class Recording:
     optimiser: str = "sgd"
     not_seen: tuple[str, ...] = ()
     """what the recorder did not look into, in words"""
+    placed: tuple[Placed, ...] = ()
     further_outputs: tuple[str, ...] = ()
     """output layers besides the one that the loss is told to read"""
 

@@ -94,6 +94,11 @@ class Thresholds:
         "which may be small, or as the network's input. Beside biases of PyTorch's default inputs "
         "of 0.02 make a thousandth of the power",
     )
+    placed: Limit = Limit(
+        above=(30.0, 300.0),
+        why="root mean square of a table that is added, as of positions, over that of what it is "
+        "added to: beyond 30 inputs are less than a thousandth of the power",
+    )
     running_statistics: Limit = Limit(
         above=(5.0, 100.0),
         why="deviations that inputs are off a running mean, or times that theirs is larger or "

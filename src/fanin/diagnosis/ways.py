@@ -1,11 +1,12 @@
 """The layers of a recording, and the ways that lead from the input to the outputs through them."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fanin.diagnosis.naming import layer_list
 from fanin.diagnosis.paths import bypassed
-from fanin.diagnosis.recording import Layer, Parameter, Recording
+from fanin.diagnosis.recording import Layer, Parameter, Recording, Summand
 
 INPUT = ""
 """What the network's input is called among what layers read, and among causes."""
@@ -44,8 +45,8 @@ class Ways:
 
     @cached_property
     def aside(self) -> frozenset[str]:
-        """The layers that the ways from the input to each output can go round."""
-        found = [self._bypassed([each]) for each in self.outputs] or [self._bypassed(self.ends)]
+        """The layers that the ways from the input to each end can go round."""
+        found = [self._bypassed([each]) for each in self.ends] or [frozenset(self.layers)]
         return frozenset.intersection(*found)
 
     @cached_property
@@ -57,24 +58,54 @@ class Ways:
         ]
 
     @cached_property
-    def streams(self) -> list[list[list[Layer]]]:
-        """The sums that all ways to an end go through, for each end that has some; those apart
-        between which all that is summed is normalised."""
-        found: list[list[list[Layer]]] = []
+    def streams(self) -> list[list[Layer]]:
+        """Sums one after another along residual streams.
+
+        A sum goes on with the stream of one that it reads as it is; or of the last one before it
+        on all ways to an end, unless all that was summed is normalised between them.
+        """
+        before: dict[str, str] = {}
         for end in self.ends:
-            aside = self._bypassed([end])
-            parts: list[list[Layer]] = [[]]
-            for layer in self.layers.values():
-                if layer.name in aside:
+            aside, last = self._bypassed([end]), None
+            for name, layer in self.layers.items():
+                if name in aside:
                     continue
                 if layer.kind == "sum":
-                    parts[-1].append(layer)
+                    if last is not None:
+                        before.setdefault(name, last)
+                    last = name
                 elif layer.normalisation is not None:
-                    parts.append([])
-            parts = [part for part in parts if part]
-            if parts and parts not in found:
-                found.append(parts)
+                    last = None
+        sums = [name for name, layer in self.layers.items() if layer.kind == "sum"]
+        for name in sums:
+            read = [each for each in self.layers[name].reads if each in sums]
+            as_it_is = self.in_order([each for each in read if self._hands_on(each, name)])
+            before |= {name: as_it_is[-1]} if as_it_is else {}
+        found: list[list[Layer]] = []
+        for name in (each for each in sums if each not in before.values()):
+            stream = [name]
+            while stream[-1] in before:
+                stream.append(before[stream[-1]])
+            found.append([self.layers[each] for each in reversed(stream)])
         return found
+
+    def _hands_on(self, name: str, to: str) -> bool:
+        """Whether a sum is a term of another as it is, and not what a decay has left of it."""
+        own = self.layers[name].activation
+        power = own and own.second_moment
+        return any(
+            each.reads == (name,)
+            and math.isclose(each.second_moment or 0, power or 0, rel_tol=0.01)
+            for each in self.summands(self.layers[to])
+        )
+
+    def summands(self, layer: Layer) -> tuple[Summand, ...]:
+        """The terms of a sum: as they were measured, or as the layers that it reads gave them."""
+        read = [self.layers[name] for name in layer.reads if name in self.layers]
+        return layer.summands or tuple(
+            Summand((each.name,), each.activation and each.activation.second_moment)
+            for each in read
+        )
 
     def _bypassed(self, ends: list[Layer]) -> frozenset[str]:
         places = {name: place for place, name in enumerate(self.layers, 1)}

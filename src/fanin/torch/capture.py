@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fanin.torch import operators, signals
 from fanin.torch.closing import RECURRENT, Closing
 from fanin.torch.naming import Names, calling_line
-from fanin.torch.nodes import Node
+from fanin.torch.nodes import Node, Term
 from fanin.torch.operators import Operator
 from fanin.torch.preserve import Keeper
 from fanin.torch.provenance import Provenance, Source, together
@@ -65,7 +65,9 @@ class Capture(TorchDispatchMode):
         self.scales: set[str] = set()
         """parameters that multiply, unit by unit, what branches give"""
         self.multiplied: dict[int, tuple[str, Tensor]] = {}
-        """by the address of what was multiplied by one number that a parameter makes, both"""
+        """by the address of what was multiplied by a parameter, or what is made of it, both"""
+        self.placed: list[tuple[str, Term, Term]] = []
+        """parameters of which tables are made, as of positions, with what they add to what"""
         self.frames: list[Frame] = []
         self._calls: dict[tuple[str, str], int] = {}
         self._pending: list[tuple[Node, Tensor]] = []
@@ -184,7 +186,9 @@ class Capture(TorchDispatchMode):
         if operator.name == "pixel_shuffle" and sources[0].node:
             self.nodes[sources[0].node].subpixels = True
         unchanged = operator.name in operators.UNCHANGED or factor is not None
-        source = together(sources, unchanged, 1.0 if factor is None else factor)
+        scaled = operator.name in ("mul", "div") and len(given) == 2 and not sources[-1].weights
+        scaled = scaled or (operator.name == "mul" and len(given) == 2 and not sources[0].weights)
+        source = together(sources, unchanged, 1.0 if factor is None else factor, scaled)
         known = {address(each) for each in given}
         for each in tensors(result):
             if operator.in_place or address(each) not in known:

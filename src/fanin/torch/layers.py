@@ -11,21 +11,14 @@ from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.assembly import ParameterFacts
 from fanin.diagnosis.measurements import LayerMeasures, ParameterMeasures
 from fanin.diagnosis.paths import optional
-from fanin.diagnosis.recording import Layer, LayerRole, RunningStatistics
-from fanin.torch import sums
+from fanin.diagnosis.recording import Layer, LayerRole, RunningStatistics, Summand
+from fanin.diagnosis.summaries import finite_number
+from fanin.torch import recurrent, sums
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Node, Weight
 from fanin.torch.operators import ends_of
 from fanin.torch.parameters import column_sums
 from fanin.torch.signals import Measured, on_host, whole
-
-SHUT = 1e-3
-"""A recurrent layer starts with outputs of a hundredth of its input and more; shut gates hold them
-below this part of it."""
-
-STARVED = 1e-6
-"""Of layers upon layers the first has a tenth of the last one's gradient, shut gates let 1e-9
-through."""
 
 
 @dataclass
@@ -122,11 +115,13 @@ def _give_roles(
     aside = optional(len(found) + 1, edges, sinks | further, added_up)
     sums = [c for c in found if c.first.kind == "sum" and place[id(c)] not in aside]
     added = {number for chain in sums for number in chain.first.reads}
-    last = found[next(iter(sinks)) - 1] if len(sinks) == 1 else None
+    last = [found[sink - 1] for sink in sinks]
+    if len({each.first.name for each in last}) > 1:  # a head that is called several times is one
+        last = []
     for chain in found:
         kind = chain.first.kind
         chain.further = place[id(chain)] in further and chain.one("weight") is not None
-        if (chain is last and chain.one("weight") is not None) or chain.further:
+        if (chain in last and chain.one("weight") is not None) or chain.further:
             chain.role = "output"
         elif kind == "embedding":
             chain.role = "embedding"
@@ -231,7 +226,13 @@ class Assembly:
         if first.weight is not None and first.weight.groups > 1 and layer.copies:
             layer = _of_one_input(layer, first.weight)
         if first.kind == "recurrent":
-            layer = replace(layer, dead_units=_shut(layer, preactivation), starved=_starved(layer))
+            own = {name: self.names.parameters[of] for name, of in chain.parameters.items()}
+            layer = replace(
+                layer,
+                dead_units=recurrent.shut(layer, preactivation),
+                starved=recurrent.starved(layer),
+                held=recurrent.held(own),
+            )
         return _multiplied(self._with_weight(layer, chain), factor * after)
 
     def _described(self, chain: Chain, before: Measured | None) -> Layer:
@@ -267,6 +268,10 @@ class Assembly:
             attention_entropy=first.look and first.look.entropy,
             attention_spread=first.look and first.look.spread,
             values=tuple(self.by_node[n].name for n in first.values if n),
+            summands=tuple(
+                Summand(self._named(each.nodes), finite_number(each.size_of_one**2), each.scale)
+                for each in first.terms
+            ),
             input=whole(_moments(before), before),
             input_between=_between(first),
         )
@@ -302,7 +307,10 @@ class Assembly:
     def _reads(self, chain: Chain) -> tuple[str, ...]:
         inside = {node.number for node in chain.nodes}
         read = [n for node in chain.nodes for n in node.reads if n not in inside]
-        return tuple(dict.fromkeys(self.by_node[n].name if n else "" for n in read))
+        return self._named(read)
+
+    def _named(self, nodes: Iterable[int]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.by_node[n].name if n else "" for n in nodes))
 
     def _nonlinearity_before(self, node: Node) -> str | None:
         if len(node.reads) != 1 or node.reads[0] == 0:
@@ -361,25 +369,6 @@ def _of_one_input(layer: Layer, weight: Weight) -> Layer:
         return tuple(group for group in found if len(group) > 1)
 
     return replace(layer, copies=split(layer.copies), twins=split(layer.twins))
-
-
-def _shut(layer: Layer, output: Measured) -> tuple[int, ...]:
-    """The units of a recurrent layer that give next to nothing of what it is given."""
-    given = assembly.root_mean_square(layer.input)
-    sums = output.signal.sums
-    largest = np.maximum(np.abs(sums.lowest), np.abs(sums.highest))
-    return tuple(np.flatnonzero(largest < SHUT * min(1.0, given or 0.0)).tolist())
-
-
-def _starved(layer: Layer) -> tuple[str, ...]:
-    """The input matrices whose gradient is as good as nothing beside the largest."""
-    sizes = {
-        own.name: own.gradient.largest or 0.0
-        for own in layer.parameters
-        if own.gradient is not None
-    }
-    least = STARVED * max(sizes.values(), default=0.0)
-    return tuple(name for name, size in sizes.items() if "weight_ih" in name and size < least)
 
 
 def _multiplied(layer: Layer, factor: float) -> Layer:

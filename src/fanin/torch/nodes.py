@@ -65,6 +65,23 @@ class Weight:
         return fitting[0] if fitting else 0
 
 
+@dataclass(frozen=True)
+class Term:
+    """One of the two of a sum."""
+
+    nodes: tuple[int, ...]
+    length: Tensor
+    """the Euclidean one, not fetched yet"""
+    size: int
+    scale: str | None
+    """the parameter by which it was multiplied as the last step"""
+
+    @property
+    def size_of_one(self) -> float:
+        """The root mean square of its numbers."""
+        return float(self.length) / math.sqrt(self.size)
+
+
 @dataclass(eq=False)
 class Node:
     """One operation, with what was measured of it."""
@@ -102,6 +119,8 @@ class Node:
     gradient: Measured | None = None
     look: Look | None = None
     """of attention"""
+    terms: tuple[Term, ...] = ()
+    """of a sum"""
     values: tuple[int, ...] = ()
     """of attention: the nodes that it only mixes"""
     size: int = 0

@@ -94,6 +94,7 @@ def run(
             raise PassError(f"the loss could not be computed: {error}") from error
         made = capture.node_of(losses.main_output(result)) if _has(result) else NOTHING
         last = capture.multiplied.get(address(losses.main_output(result))) if made.data else None
+        last = last if last and last[1].numel() == 1 else None
         others = {n for each in losses.outputs(result) for n in capture.node_of(each).nodes}
         del result
         with exactly():

@@ -21,6 +21,8 @@ class Source:
     """whether it is what its one node gave, but for shape, place, type, dropout and `factor`"""
     factor: float = 1.0
     """the constant by which what it came from was multiplied"""
+    multiple: bool = True
+    """whether it is its one parameter, each number times a constant, as where a mask is laid on"""
 
     @property
     def data(self) -> bool:
@@ -67,12 +69,17 @@ class Provenance:
         self._sources[place] = (reference, source)
 
 
-def together(sources: Iterable[Source], pure: bool, factor: float = 1.0) -> Source:
-    """The source of what was made of several tensors, and multiplied by a constant."""
+def together(
+    sources: Iterable[Source], pure: bool, factor: float = 1.0, multiple: bool = False
+) -> Source:
+    """The source of what was made of several tensors, and multiplied by a constant; `multiple`
+    where that is all that was done to the numbers of one of them."""
     nodes: dict[int, None] = {}
     weights: dict[str, None] = {}
     parts = 0
+    multiple = multiple or pure
     for each in sources:
+        multiple = multiple and each.multiple
         nodes.update(dict.fromkeys(each.nodes))
         weights.update(dict.fromkeys(each.weights))
         if each.data:
@@ -82,4 +89,4 @@ def together(sources: Iterable[Source], pure: bool, factor: float = 1.0) -> Sour
     if nodes:
         pure = pure and parts == 1
         return Source(tuple(nodes), (), pure, factor if pure else 1.0)
-    return Source((), tuple(weights), pure, factor if pure else 1.0)
+    return Source((), tuple(weights), pure, factor if pure else 1.0, multiple)

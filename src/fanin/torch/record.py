@@ -1,5 +1,6 @@
 """One forward and backward pass of a module, watched and left without a trace: a recording."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.diagnosis import assembly, summaries
 from fanin.diagnosis.measurements import ParameterMeasures
-from fanin.diagnosis.recording import Layer, Recording, SharedStream
+from fanin.diagnosis.recording import Layer, Placed, Recording, SharedStream
 from fanin.diagnosis.streams import shared_streams
 from fanin.theory import Nonlinearity
 from fanin.torch import losses, operators, parameters, signals
@@ -108,6 +109,11 @@ def _assembled(
         input_between=own and summaries.between(own.signal.sums, own.signal.cosines),
         learning_rate=learning_rate,
         not_seen=_not_seen(module, names, found, changed),
+        placed=tuple(
+            Placed(name, table.size_of_one, given.size_of_one)
+            for name, table, given in capture.placed
+            if 0.0 < given.size_of_one < math.inf > table.size_of_one
+        ),
         further_outputs=tuple(chain.name for chain in layout if chain.further),
     )
     return Recorded(recording, _nonlinearities(layout), _weights(layout))

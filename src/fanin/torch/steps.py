@@ -11,7 +11,7 @@ from fanin.diagnosis import measurements
 from fanin.errors import ShapeError
 from fanin.torch import attention, fans, operators, signals
 from fanin.torch.naming import layer_of
-from fanin.torch.nodes import Node, Weight
+from fanin.torch.nodes import Node, Term, Weight
 from fanin.torch.operators import Applied, Operator
 from fanin.torch.provenance import NOTHING, Source, together
 from fanin.torch.tensors import address, dense, first, tensors
@@ -38,12 +38,16 @@ class Step:
         self.source = NOTHING
         self.beside = NOTHING
         """what else than its own node the result comes from"""
+        self.terms: tuple[Term, ...] = ()
 
     def before(self) -> None:
         """What must be measured before the operation, which may write over it."""
         name, arguments = self.operator.name, self.arguments
         if name in operators.EMBEDDINGS:
             self._check_indices()
+            return
+        if name in operators.SUMS:
+            self.terms = self._terms()
             return
         x = arguments[0] if arguments else None
         if not isinstance(x, Tensor) or not dense(x):
@@ -69,6 +73,31 @@ class Step:
             self.first_unit = self._first_unit(x)
         if self.operator.in_place and address(self.sample) == address(x):
             self.sample = self.sample.clone()
+
+    def _terms(self) -> tuple[Term, ...]:
+        """The two that are added, of which one may be written over; none where one is a bias."""
+        found: list[Term] = []
+        if not self._adds_tables():
+            return ()
+        for each in self.arguments[:2]:
+            if not isinstance(each, Tensor) or not dense(each) or not each.numel():
+                return ()
+            source = self.capture.sources.of(each)
+            length = torch.linalg.vector_norm(each.detach(), dtype=torch.float32)
+            scale = self.capture.multiplied.get(address(each))
+            found.append(Term(source.nodes, length, each.numel(), scale and scale[0]))
+        return tuple(found)
+
+    def _adds_tables(self) -> bool:
+        """Whether two tensors of the batch are added, or a table of parameters, as positions."""
+        pair = [each for each in self.arguments[:2] if isinstance(each, Tensor)]
+        known = [self.capture.sources.of(each) for each in pair]
+        if len(pair) < 2 or not (known[0].data or known[1].data):
+            return False
+        if known[0].data and known[1].data:
+            return pair[0].numel() == pair[1].numel()
+        table = pair[0] if known[1].data else pair[1]
+        return sum(size > 1 for size in table.shape) > 1
 
     def _gate(self, x: Tensor) -> None:
         """A gated unit: the second half of what it is given, squashed, multiplies the first."""
@@ -124,9 +153,10 @@ class Step:
                 continue
             if not divides:
                 self.capture.scales.add(source.weights[0])
-            if each.numel() == 1:
-                by = each.detach().reciprocal() if divides else each.detach().clone()
-                self.capture.multiplied[address(output)] = (source.weights[0], by)
+            by = each.detach()
+            if each.numel() == 1:  # it may be changed later on
+                by = by.reciprocal() if divides else by.clone()
+            self.capture.multiplied[address(output)] = (source.weights[0], by)
 
     def _activation(self, output: Tensor, applied: Applied) -> Node | None:
         node = self.capture.add("activation", applied.name, self.source, output, self.axis)
@@ -362,10 +392,15 @@ class Step:
             axis = self.capture.axis_of(output, of_one)
             node = self.capture.add("sum", "sum", of_one, output, axis, more=(of_other,), size=-1)
             if node is not None:
+                node.terms = self.terms
                 node.output = self.capture.tables.measured(output, axis)
                 node.size = output.numel()
             return node
         data, weights = (one, other) if of_one.data else (other, one)
+        self.capture.placed += [
+            (name, self.terms[of_one.data], self.terms[not of_one.data])
+            for name in (self.capture.sources.of(weights).weights if self.terms else ())
+        ]
         return self._bias(output, data, weights)
 
     def _bias(self, output: Tensor, data: Tensor, bias: Tensor) -> Node | None:
@@ -401,7 +436,7 @@ def _first_row(made_of: Source, parameter: Tensor, tensor: Tensor) -> int | None
 def _magnitude(made_of: Source, all_of_it: bool) -> str | None:
     """The parameter of which a weight is a multiple, among those that it was made of."""
     if len(made_of.weights) == 1:
-        return made_of.weights[0] if made_of.pure and all_of_it else None
+        return made_of.weights[0] if made_of.multiple and all_of_it else None
     ends = ("weight_g", "parametrizations.weight.original0")
     found = [name for name in made_of.weights if name.endswith(ends)]
     return found[0] if len(found) == 1 and len(made_of.weights) == 2 else None

@@ -2,7 +2,7 @@
 
 import math
 
-from fanin.diagnosis.assembly import root_mean_square
+from fanin.diagnosis.assembly import gain_of, root_mean_square
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
@@ -61,10 +61,10 @@ def gain(case: Case) -> Check | None:
 
 def _output_gain(case: Case, layer: Layer) -> float:
     """The gain of an output layer; of one whose input is made smaller before it, as some
-    transformers do by 1/√width, what it then makes of it."""
+    transformers do by 1/√width, with that."""
     before = case.read(layer)
-    given = layer.input or (before and before.activation)
-    return (layer.gain or 0.0) * min(1.0, root_mean_square(given) or 1.0)
+    given, was = root_mean_square(layer.input), root_mean_square(before and before.activation)
+    return (layer.gain or 0.0) * (min(1.0, given / was) if given and was else 1.0)
 
 
 def _beside_wanted(case: Case, name: str) -> str:
@@ -107,10 +107,14 @@ def input_scale(case: Case) -> Check | None:
         and layer.activation.second_moment is not None
         and any(reader.normalisation is None for reader in case.readers(layer.name))
     }
-    # Small embeddings are a way to start.
+    # Small embeddings are a way to start, but for layers whose biases say more.
     verdicts: dict[str, Verdict] = {
-        name: limit.verdict(max(1.0, size)) for name, size in sizes.items()
+        name: worst((limit.verdict(max(1.0, size)), limit.verdict(_beside_biases(case, name))))
+        for name, size in sizes.items()
     }
+    for name, each in case.drowning.items():
+        sizes[name] = each.size / each.beside
+        verdicts[name] = case.thresholds.placed.verdict(sizes[name])
     if case.input_size is not None:
         sizes[INPUT] = case.input_size
         verdicts[INPUT] = limit.verdict(case.input_size)
@@ -119,9 +123,17 @@ def input_scale(case: Case) -> Check | None:
     told = max(sizes, key=sizes.__getitem__)
     verdict = worst(verdicts.values())
     if verdicts[told] != verdict:
-        told = INPUT
+        told = next(name for name, each in reversed(verdicts.items()) if each == verdict)
     size = sizes[told]
     text = f"{told} gives numbers of the size {size:.3g} (root mean square)."
+    if verdict != "good" and size < 1.0:
+        text += " The biases of the layers that read it drown it."
+    if told in case.drowning:
+        placed = case.drowning[told]
+        text = (
+            f"{placed.name} is added to what comes of the inputs, and is {size:.3g} times as large "
+            f"({placed.size:.3g} to {placed.beside:.3g}): they are lost in it."
+        )
     if told == INPUT:
         text = (
             "What the network is given keeps to a size of 1, or its first weights make up for it."
@@ -140,6 +152,26 @@ def input_scale(case: Case) -> Check | None:
         text=text,
         source="every gain takes an input of second moment 1: LeCun et al. 1998, section 4.3",
     )
+
+
+def _beside_biases(case: Case, name: str) -> float | None:
+    """What recurrent layers make of an embedding, beside their biases; 1 where it is more.
+
+    None where it is not these alone that read it.
+    """
+    readers = case.readers(name)
+    size = root_mean_square(case.layers[name].activation)
+    if not size or not readers or any(each.kind != "recurrent" for each in readers):
+        return None
+    found: list[float] = []
+    for each in (case.whole(reader) for reader in readers):
+        given = [own for own in each.parameters if "weight_ih" in own.name]
+        biases = [
+            root_mean_square(own.data) or 0.0 for own in each.parameters if "bias" in own.name
+        ]
+        gain = gain_of(given[0].data, given[0].shape[1]) if given else None
+        found.append(size * (gain or 1.0) / max(*biases, 1e-30) if biases else 1.0)
+    return min(1.0, max(found))
 
 
 def _constant(case: Case, layer: Layer) -> bool:

@@ -1,11 +1,30 @@
 """How a residual stream grows over the depth."""
 
+import math
 import statistics
+from dataclasses import dataclass
 
+from fanin.diagnosis.assembly import root_mean_square
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import OWN_FAULT, blame
-from fanin.diagnosis.recording import Layer
+from fanin.diagnosis.recording import Layer, Parameter
 from fanin.diagnosis.report import Check
+
+LARGE_SCALE = 3.0
+"""Scales of branches are of this size where they, and no weights, make what is added large."""
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What one branch adds to a stream."""
+
+    reads: tuple[str, ...]
+    """the layers that made it"""
+    scale: str | None
+    """a parameter by which it was multiplied last"""
+    power: float
+    before: float
+    """the second moment of what it is added to"""
 
 
 def stream(case: Case) -> Check | None:
@@ -14,47 +33,42 @@ def stream(case: Case) -> Check | None:
 
     What the first branch adds is a part of the first sum, and would go unseen.
     """
-    found = [each for parts in case.streams if (each := _one(case, parts)) is not None]
-    return max(found, key=lambda each: each.value or 0.0, default=None)
-
-
-def _one(case: Case, parts: list[list[Layer]]) -> Check | None:
-    into = {name for part in parts for each in part for name in each.reads}
-    grown = [(growth, part) for part in parts if (growth := _growth(part)) is not None]
-    if sum(map(len, parts)) < 3 or not grown:
+    streams = case.streams
+    added = {each: None for sums in streams for each in _all_added(case, sums)}
+    grown = max(streams, key=lambda sums: _growth(sums) or 0.0, default=[])
+    growth, most = _growth(grown), max(added, key=lambda each: each.power, default=None)
+    ratio = 0.0 if most is None else _drowning(most, list(added))
+    if growth is None and not ratio:
         return None
-    growth, sums = max(grown, key=lambda each: each[0])
-    limit = case.thresholds.stream
-    branches = [layer for layer in case.layers.values() if layer.branches and layer.name in into]
-    ends = {
-        layer.name: own
-        for layer in branches
-        if (own := layer.activation and layer.activation.second_moment)
-    }
-    largest, ratio = max(ends, key=ends.__getitem__, default=""), 0.0
-    if len(ends) > 2:
-        ratio = ends[largest] / statistics.median(ends.values())
-    value = max(growth, ratio)
+    limit, value = case.thresholds.stream, max(growth or 0.0, ratio)
     verdict = limit.verdict(value)
-    text = (
-        f"Over {len(sums)} sums, from {sums[0].name} to {sums[-1].name}, the second moment of the "
-        f"residual stream is multiplied by {growth:.3g}."
-    )
-    at_fault: tuple[str, ...] = ()
-    if verdict != "good" and ratio > growth:
+    text = "What the branches add to the residual stream is of one size."
+    if growth is not None:
         text = (
-            f"What {largest} adds to the residual stream has {ratio:.3g} times the second moment "
-            "of what other branches add, which is lost in it."
+            f"Over {len(grown)} sums, from {grown[0].name} to {grown[-1].name}, the second moment "
+            f"of the residual stream is multiplied by {growth:.3g}."
         )
-        at_fault = case.in_order(_in_branch(case, largest))
+    at_fault: tuple[str, ...] = ()
+    if verdict != "good" and most is not None and ratio > (growth or 0.0):
+        at_fault = case.in_order(_at_fault(case, most))
+        scaled = f", times {most.scale}," if most.scale else ""
+        text = (
+            f"What {most.reads[-1] or 'the input'}{scaled} adds to the residual stream has "
+            f"{ratio:.3g} times the second moment of what other branches add, which is lost in it."
+        )
     elif verdict != "good":
         text += (
             " What the branches add grows with what they read: they want a normalisation, or their "
-            f"last weights a factor of 1/√{len(sums)}."
+            f"last weights a factor of 1/√{len(grown)}."
         )
-        shares = {layer.name: case.added(layer) or 0.0 for layer in branches if layer.weight}
-        named = blame({name: s for name, s in shares.items() if s > 0.0})
-        at_fault = case.in_order([each for name in named for each in _in_branch(case, name)])
+        causes = {str(place): each for place, each in enumerate(_all_added(case, grown))}
+        shares = {
+            place: math.log1p(each.power / each.before)
+            for place, each in causes.items()
+            if each.before
+        }
+        named = [causes[place] for place in blame(shares)]
+        at_fault = case.in_order([name for each in named for name in _at_fault(case, each)])
     return Check(
         name="stream",
         verdict=verdict,
@@ -68,25 +82,76 @@ def _one(case: Case, parts: list[list[Layer]]) -> Check | None:
     )
 
 
+def _all_added(case: Case, sums: list[Layer]) -> list[_Added]:
+    """What is added along a stream."""
+    pairs = zip([None, *sums[:-1]], sums, strict=True)
+    return [each for before, now in pairs for each in _added(case, before, now)]
+
+
 def _growth(sums: list[Layer]) -> float | None:
-    """The second moment of the last of some sums over that of the first."""
+    """The second moment of the last of three sums, or more, over that of the first."""
     moments = [layer.preactivation and layer.preactivation.second_moment for layer in sums]
-    if not moments[0] or moments[-1] is None:
+    if len(sums) < 3 or not moments[0] or moments[-1] is None:
         return None
     return moments[-1] / moments[0]
 
 
-def _in_branch(case: Case, end: str) -> list[str]:
-    """Of a branch the layers that made what it adds so large: its last one, unless others did."""
-    layers = [
-        each
+def _drowning(most: _Added, added: list[_Added]) -> float:
+    """What one branch adds over what others do, if that is more than the stream itself."""
+    others = [each.power for each in added if each is not most and each.power > 0.0]
+    if not others or most.power < most.before:
+        return 0.0
+    return most.power / statistics.median(others)
+
+
+def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
+    """What a sum adds to the stream: all but the sum before it, or what can be gone round."""
+    parts = [
+        _Added(each.reads, each.scale, each.second_moment, 0.0)
+        for each in case.summands(now)
+        if each.second_moment is not None
+    ]
+    if len(parts) != 2:
+        return []
+    pairs = ((parts[0], parts[1]), (parts[1], parts[0]))
+    found = [
+        _Added(one.reads, one.scale, one.power, other.power)
+        for one, other in pairs
+        if before is not None and other.reads == (before.name,)
+    ]
+    if found or now.name in case.aside:
+        return found
+    return [
+        _Added(one.reads, one.scale, one.power, other.power)
+        for one, other in pairs
+        if case.aside & {*one.reads} and not case.aside & {*other.reads}
+    ]
+
+
+def large_scale(case: Case, layer: Layer) -> Parameter | None:
+    """A scale of what branches add that is itself large, of a layer that has such."""
+    scales = (own for own in layer.parameters if own.role == "branch scale")
+    return next((x for x in scales if (root_mean_square(x.data) or 0.0) > LARGE_SCALE), None)
+
+
+def _at_fault(case: Case, added: _Added) -> list[str]:
+    """Of a branch the layers that made what it adds so large: its last one, unless others did; or
+    the scale that it was multiplied by."""
+    for layer in case.layers.values() if added.scale else ():
+        own = large_scale(case, layer)
+        if own is not None and own.name == added.scale:
+            return [layer.name]
+    layers = {
+        each.name: each
+        for end in added.reads
+        if end in case.layers
         for each in case.upstream(case.layers[end])
         if each.name in case.aside and each.kind != "sum"
         # A gate hands on no more than its bound.
         if each.saturation is None or not each.saturation.bounded
-    ]
-    shares = {each.name: case.made(each) for each in layers}
-    shares |= {each.name: case.excess(each) for each in layers if each.normalisation}
+    }
+    shares = {name: case.made(each) for name, each in layers.items()}
+    shares |= {name: case.excess(each) for name, each in layers.items() if each.normalisation}
     if max(shares.values(), default=0.0) < OWN_FAULT:
-        return [end]
+        return [name for name in added.reads[-1:] if name in case.layers]
     return blame({name: share for name, share in shares.items() if share > 0.0})

@@ -51,13 +51,15 @@ def dead_units(case: Case) -> Check | None:
         layer
         for layer in case.layers.values()
         if layer.saturation is not None
-        or (layer.kind == "recurrent" and (layer.dead_units or layer.starved))
+        or (layer.kind == "recurrent" and (layer.dead_units or layer.starved or layer.held))
     ]
     if not layers:
         return None
     limit = case.thresholds.dead
     shares = {
-        layer.name: 1.0 if layer.starved else len(layer.dead_units) / max(1, layer.units)
+        layer.name: 1.0
+        if layer.starved or layer.held
+        else len(layer.dead_units) / max(1, layer.units)
         for layer in layers
     }
     by_bias = {layer.name: dead_by_bias(layer) for layer in layers}
@@ -77,7 +79,11 @@ def dead_units(case: Case) -> Check | None:
     worst_layer = max(shares, key=lambda name: (name in named, shares[name]))
     layer = case.layers[worst_layer]
     text = f"At most {shares[worst_layer]:.1%} of a layer's units are dead ({worst_layer})."
-    if bad and layer.starved and not layer.dead_units:
+    if bad and layer.held and not layer.dead_units:
+        text = (
+            f"Biases hold the {' and the '.join(layer.held)} of {worst_layer}: it learns nothing."
+        )
+    elif bad and layer.starved and not layer.dead_units:
         text = (
             f"Next to no gradient reaches {', '.join(layer.starved)}: shut gates of {worst_layer} "
             "let next to nothing through."
