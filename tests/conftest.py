@@ -14,7 +14,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     programs = tempfile.mkdtemp(prefix="fanin-tests-")
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
-    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)
+    # Without a limit: under one, JAX looks through the whole folder for each program that it keeps.
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = "-1"
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Tests run side by side: PyTorch's threads would only wait for each other.
