@@ -17,6 +17,14 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_use_fusion_emitters=false",
     ]
 )
+# Records, reports and models are flushed to the disk as they are written. Of the tests' own nothing
+# need outlast the power: in memory, where there is plenty, a flush takes no time.
+if (
+    "TMPDIR" not in os.environ
+    and os.access("/dev/shm", os.W_OK | os.X_OK)
+    and shutil.disk_usage("/dev/shm").free > 2**32
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = "/dev/shm"
 if "PYTEST_XDIST_WORKER" not in os.environ:
     programs = tempfile.mkdtemp(prefix="fanin-tests-")
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
