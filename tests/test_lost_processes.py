@@ -53,6 +53,24 @@ def check_that_it_goes_on(work, folder, whole):
     assert record.read_bytes().startswith(b"".join(begun[:UNDER_WAY]))
 
 
+def test_a_process_that_freezes_ends_the_others_within_thirty_seconds(tmp_path, request):
+    folders = [tmp_path / str(place) for place in range(len(FROZEN))]
+    # At once, since each takes some twenty seconds in which nothing is computed; what they are
+    # compared with meanwhile.
+    with ThreadPoolExecutor(len(FROZEN)) as pool:
+        waiting = [
+            pool.submit(lose, *case, folder) for case, folder in zip(FROZEN, folders, strict=True)
+        ]
+        whole = request.getfixturevalue("whole")
+        ends = [each.result() for each in waiting]
+    for (work, count, victim, _), ended, folder in zip(FROZEN, ends, folders, strict=True):
+        assert [each.place for each in ended] == [p for p in range(count) if p != victim]
+        for each in ended:
+            assert each.seconds < 30
+            assert each.code in (1, -signal.SIGABRT), each.errors
+        check_that_it_goes_on(work, folder, whole)
+
+
 @pytest.mark.parametrize(("work", "count", "victim", "how"), KILLED)
 def test_a_process_that_is_killed_ends_the_others_within_five_seconds(
     tmp_path, monkeypatch, whole, work, count, victim, how
@@ -78,22 +96,6 @@ def test_a_process_that_is_killed_ends_the_others_within_five_seconds(
             assert "written: map.svg" in told.out
             assert (tmp_path / "map.svg").stat().st_size > 1_000
     check_that_it_goes_on(work, tmp_path / "record", whole)
-
-
-def test_a_process_that_freezes_ends_the_others_within_thirty_seconds(tmp_path, whole):
-    folders = [tmp_path / str(place) for place in range(len(FROZEN))]
-    # At once, since each takes some twenty seconds in which nothing is computed.
-    with ThreadPoolExecutor(len(FROZEN)) as pool:
-        waiting = [
-            pool.submit(lose, *case, folder) for case, folder in zip(FROZEN, folders, strict=True)
-        ]
-        ends = [each.result() for each in waiting]
-    for (work, count, victim, _), ended, folder in zip(FROZEN, ends, folders, strict=True):
-        assert [each.place for each in ended] == [p for p in range(count) if p != victim]
-        for each in ended:
-            assert each.seconds < 30
-            assert each.code in (1, -signal.SIGABRT), each.errors
-        check_that_it_goes_on(work, folder, whole)
 
 
 SHARED = """
