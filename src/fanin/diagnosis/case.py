@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fanin.diagnosis.predictions import predict
-from fanin.diagnosis.recording import Layer, Moments, Number, Placed
+from fanin.diagnosis.recording import Layer, Moments, Number, Placed, Summand
 from fanin.diagnosis.report import LayerPrediction
 from fanin.diagnosis.thresholds import THRESHOLDS, Thresholds
 from fanin.diagnosis.ways import INPUT, Ways
@@ -16,6 +16,10 @@ _SAME = 1e-12
 """Where no more than this share of a layer's power varies over examples, they are one."""
 MISFIT = 2.5
 """Running statistics that are so many times off are blamed for what goes wrong after them."""
+
+
+LARGE_SCALE = 3.0
+"""Scales of branches are of this size where they, and no weights, make what is added large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,17 @@ class Case(Ways):
             owners[each.name]: each
             for each in self.recording.placed
             if self.thresholds.placed.verdict(each.size / each.beside) != "good"
+        }
+
+    @cached_property
+    def large_scales(self) -> dict[str, Layer]:
+        """Parameters that make what branches add large by themselves, with the layers that own
+        them."""
+        return {
+            own.name: layer
+            for layer in self.layers.values()
+            for own in layer.parameters
+            if own.role == "branch scale" and (own.data.second_moment or 0.0) > LARGE_SCALE**2
         }
 
     @property
@@ -129,13 +144,31 @@ class Case(Ways):
 
         A first layer whose weights are as much narrower has made up for it.
         """
-        found = {each.name: self.excess(each) for each in layers if not self.misled(each)}
+        found = {
+            self._scaled_by(each): self.excess(each) for each in layers if not self.misled(each)
+        }
         given = [
             self._first_given[each.name][1] for each in layers if each.name in self._first_given
         ]
         if given:
             found[INPUT] = 2 * math.log(max(given))
         return {name: share for name, share in found.items() if share > 0.0}
+
+    def _scaled_by(self, layer: Layer) -> str:
+        """The layer at fault for the size of what a layer gives: itself, or what has a large scale
+        by which that is multiplied before it is added."""
+        term = self._term(layer)
+        scale = term[0].scale if term else None
+        return self.large_scales[scale].name if scale in self.large_scales else layer.name
+
+    def _term(self, layer: Layer) -> tuple[Summand, Summand] | None:
+        """What a layer gives as a term of the first sum that reads it, and the other term."""
+        sums = [each for each in self.readers(layer.name) if each.kind == "sum"]
+        terms = self.summands(sums[0]) if sums else ()
+        own = [layer.name in each.reads for each in terms]
+        if len(terms) != 2 or own.count(True) != 1:
+            return None
+        return (terms[0], terms[1]) if own[0] else (terms[1], terms[0])
 
     @cached_property
     def _first_given(self) -> dict[str, tuple[Moments, float]]:
@@ -281,17 +314,12 @@ class Case(Ways):
         }
 
     def added(self, layer: Layer) -> Number:
-        """ln of what the sum that reads a layer has, over what it had without it.
-
-        None where it has less than the layer gives, which then comes to it by another operation.
-        """
-        sums = [each for each in self.readers(layer.name) if each.kind == "sum"]
-        own = layer.activation and layer.activation.second_moment
-        stream = sums[0].preactivation if sums else None
-        whole = stream and stream.second_moment
-        if not own or not whole or own > 1.5 * whole:
+        """ln of what the sum that reads a layer has, over what it had without it."""
+        term = self._term(layer)
+        own, other = (each.second_moment for each in term) if term else (None, None)
+        if own is None or other is None:
             return None
-        return math.log1p(own / max(whole - own, 1e-30 * whole, 1e-300))
+        return math.log1p(own / max(other, 1e-30 * own, 1e-300))
 
     @cached_property
     def collapsed(self) -> Layer | None:
@@ -304,7 +332,8 @@ class Case(Ways):
             if layer.activation is None or layer.between is None or self.of_one(layer):
                 continue
             if layer.role != "output" and self._is_one(layer):
-                if not all(map(self._is_one, self.readers(layer.name))):
+                beside = [each for each in self.readers(layer.name) if len(each.reads) > 1]
+                if not all(map(self._is_one, beside)):
                     continue  # as a transform that begins with doing nothing
                 before = self.read(layer)
                 was = before and before.between and before.between.varying_share

@@ -16,9 +16,8 @@ from fanin.diagnosis.checks.output import (
     output_size,
     too_large_multiplier,
 )
-from fanin.diagnosis.checks.stream import large_scale
 from fanin.diagnosis.checks.units import dead_by_bias, mostly_bias, normalised_bias
-from fanin.diagnosis.recording import Layer, Loss
+from fanin.diagnosis.recording import Layer, Loss, Parameter
 from fanin.diagnosis.remaining import OF_DEPTH
 from fanin.diagnosis.report import Action, Check, Prescription
 
@@ -91,6 +90,10 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     has_weight = layer.weight is not None or layer.part is not None
     if layer.weight_second_moment == 0.0 and has_weight and layer.role != "output":
         return [_drawn(layer, (), check, "weights of 0 let nothing through")]
+    if layer.kind == "other":
+        return [
+            _smaller(layer, own, check) for own in layer.parameters if own.name in case.large_scales
+        ]
     if layer.normalisation is not None:
         return _measured_anew(case, layer, check) or _after_normalisation(case, layer, check)
     if layer.weight is None and layer.magnitude is None and layer.part is None:
@@ -105,6 +108,8 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         reason = f"{layer.name} gives numbers of the size {math.sqrt(size):.3g}; layers expect 1"
         return _scaled(layer, 1.0 / math.sqrt(size), "to a root mean square of 1", reason, check)
     wanted = OUTPUT_GAIN if layer.role == "output" else case.wanted_gain(layer)
+    if check == "saturation" and layer.role == "output":
+        wanted = 1.0  # it is no logits that are squashed
     if not layer.gain or not wanted or not layer.fan_in:
         return []
     if layer.branches:
@@ -128,6 +133,13 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         by = f"{layer.factor:g} that follows"
         target = f"to {std:.4g} = {wanted:.4g}/√{layer.fan_in}, by the {by}"
     return _scaled(layer, wanted / layer.gain, target, reason, check)
+
+
+def _smaller(layer: Layer, own: Parameter, check: str) -> Prescription:
+    """A scale of what branches add that is itself large."""
+    size = root_mean_square(own.data) or 1.0
+    reason, target = f"it multiplies what a branch adds by {size:.3g}", "to a root mean square of 1"
+    return scale_prescription(own.name, layer, 1 / size, target, reason, (check,))
 
 
 def _uneven(layer: Layer, wanted: float, check: str) -> list[Prescription] | None:
@@ -158,6 +170,8 @@ def _own_units(layer: Layer, units: tuple[int, ...]) -> tuple[tuple[int, ...], s
 def _matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
     """The matrices of a recurrent layer that are out of scale, or else its widest one, brought to a
     gain of 1."""
+    if zeros := _filled(layer, check):
+        return zeros
     gains = {
         own.name: (gain, own.shape[1])
         for own in layer.parameters
@@ -281,21 +295,6 @@ def _narrower(case: Case, check: Check) -> list[Prescription]:
     """The scales of layers that are too wide: none is made wider, or drawn again."""
     made = _scales(case, check)
     return [each for each in made if each.action == "zero" or (each.number or 1.0) < 1.0]
-
-
-def _small_additions(case: Case, check: Check) -> list[Prescription]:
-    """Branches made narrower by their weights, or by the scales that make them large."""
-    made = _narrower(case, check)
-    for layer in (case.layers[name] for name in check.layers):
-        own = large_scale(case, layer)
-        if own is not None:
-            size = root_mean_square(own.data) or 1.0
-            reason = f"it multiplies what a branch adds by {size:.3g}"
-            target = "to a root mean square of 1"
-            made.append(
-                scale_prescription(own.name, layer, 1 / size, target, reason, (check.name,))
-            )
-    return made
 
 
 def _inputs(case: Case, check: Check) -> list[Prescription]:
@@ -559,7 +558,7 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "input scale": _inputs,
     "running statistics": _scales,
     "attention": _looking_about,
-    "stream": _small_additions,
+    "stream": _narrower,
     "gradients": _scales,
     "examples": _scales,
     "dead units": _dead,

@@ -45,7 +45,14 @@ class Ways:
 
     @cached_property
     def aside(self) -> frozenset[str]:
-        """The layers that the ways from the input to each end can go round."""
+        """The layers that the ways from the input to each output can go round."""
+        found = [self._bypassed([each]) for each in self.outputs] or [self._bypassed(self.ends)]
+        return frozenset.intersection(*found)
+
+    @cached_property
+    def avoidable(self) -> frozenset[str]:
+        """The layers that the ways to each end, looked at by itself, can go round: of two towers no
+        layer is so only because the other tower is there."""
         found = [self._bypassed([each]) for each in self.ends] or [frozenset(self.layers)]
         return frozenset.intersection(*found)
 

@@ -1,7 +1,7 @@
 """Where a tensor's numbers come from: the batch, by way of which nodes, or parameters alone."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -23,6 +23,9 @@ class Source:
     """the constant by which what it came from was multiplied"""
     multiple: bool = True
     """whether it is its one parameter, each number times a constant, as where a mask is laid on"""
+
+    choice: bool = False
+    """whether it says where, and not how much: whole numbers, masks, and what is made of these"""
 
     @property
     def data(self) -> bool:
@@ -57,7 +60,11 @@ class Provenance:
     def of(self, tensor: Tensor) -> Source:
         """The source of a tensor; NOTHING for one that was not seen to be made."""
         found = self._sources.get(address(tensor))
-        return NOTHING if found is None else found[1]
+        if found is None:
+            return NOTHING
+        if tensor.is_floating_point() or tensor.is_complex() or not found[1].nodes:
+            return found[1]
+        return replace(found[1], choice=True)
 
     def mark(self, tensor: Tensor, source: Source) -> None:
         """From now on the tensor, and what shares its storage, comes from `source`."""
@@ -78,6 +85,10 @@ def together(
     weights: dict[str, None] = {}
     parts = 0
     multiple = multiple or pure
+    sources = list(sources)
+    choice = all(each.choice for each in sources if each.data)
+    if not choice:  # what is chosen comes from elsewhere than the choice
+        sources = [each for each in sources if not each.choice]
     for each in sources:
         multiple = multiple and each.multiple
         nodes.update(dict.fromkeys(each.nodes))
@@ -88,5 +99,5 @@ def together(
         factor *= each.factor
     if nodes:
         pure = pure and parts == 1
-        return Source(tuple(nodes), (), pure, factor if pure else 1.0)
+        return Source(tuple(nodes), (), pure, factor if pure else 1.0, choice=choice)
     return Source((), tuple(weights), pure, factor if pure else 1.0, multiple)

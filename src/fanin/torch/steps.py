@@ -94,6 +94,8 @@ class Step:
         known = [self.capture.sources.of(each) for each in pair]
         if len(pair) < 2 or not (known[0].data or known[1].data):
             return False
+        if known[0].choice or known[1].choice:
+            return False
         if known[0].data and known[1].data:
             return pair[0].numel() == pair[1].numel()
         table = pair[0] if known[1].data else pair[1]
@@ -386,7 +388,7 @@ class Step:
         if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
             return None
         of_one, of_other = self.capture.sources.of(one), self.capture.sources.of(other)
-        if not output.is_floating_point() or output.ndim < 2:
+        if not output.is_floating_point() or output.ndim < 2 or of_one.choice != of_other.choice:
             return None
         if of_one.data and of_other.data and one.numel() == other.numel() == output.numel():
             axis = self.capture.axis_of(output, of_one)

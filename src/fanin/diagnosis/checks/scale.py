@@ -39,11 +39,11 @@ def gain(case: Case) -> Check | None:
     if ratios:
         furthest = max(ratios, key=lambda name: abs(math.log(max(ratios[name], 1e-30))))
         text, value, told = _beside_wanted(case, furthest), ratios[furthest], limit
-    if not ratios or widest in at_fault:
-        text += (
-            f"The weights of {widest}, which makes the output, have a gain of "
-            f"{of_outputs[widest]:.3g}, where 1 is already large."
-        )
+    if not ratios:
+        text = f"The weights of {widest} have a gain of {of_outputs[widest]:.3g}"
+        text += ", where 1 is already large." if widest in at_fault else "."
+    elif widest in at_fault:
+        text += f"Those of {widest} have one of {of_outputs[widest]:.3g}, where 1 is already large."
     if len(at_fault) > 1:
         text = f"{text.strip()} Out of scale are {len(at_fault)} layers: {case.listed(at_fault)}."
     return Check(
@@ -184,8 +184,18 @@ def _constant(case: Case, layer: Layer) -> bool:
     return layer.weight_std == 0.0 and (layer.name in case.aside or not zero)
 
 
+def _narrowest(layer: Layer) -> float:
+    """Of a recurrent layer the smallest gain of a matrix that its inputs are multiplied by."""
+    inputs = [own for own in layer.parameters if "weight_ih" in own.name and len(own.shape) == 2]
+    gains = [gain_of(own.data, own.shape[1]) or 0.0 for own in inputs]
+    return min(gains, default=1.0) if layer.kind == "recurrent" else 1.0
+
+
 def _ratio(case: Case, layer: Layer) -> float | None:
     ratio = case.gain_ratio(layer)
+    low = case.thresholds.gain_ratio_elsewhere.low
+    if ratio is not None and (narrowest := _narrowest(layer)) < (low or 0.0):
+        ratio = narrowest
     if ratio is None or ratio >= 1.0:
         return ratio
     power = layer.weight_second_moment

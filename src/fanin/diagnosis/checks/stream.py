@@ -4,14 +4,11 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from fanin.diagnosis.assembly import root_mean_square
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import OWN_FAULT, blame
-from fanin.diagnosis.recording import Layer, Parameter
+from fanin.diagnosis.checks.units import mostly_bias
+from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
-
-LARGE_SCALE = 3.0
-"""Scales of branches are of this size where they, and no weights, make what is added large."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def stream(case: Case) -> Check | None:
         return None
     limit, value = case.thresholds.stream, max(growth or 0.0, ratio)
     verdict = limit.verdict(value)
-    text = "What the branches add to the residual stream is of one size."
+    text = "Nothing that a branch adds drowns the residual stream."
     if growth is not None:
         text = (
             f"Over {len(grown)} sums, from {grown[0].name} to {grown[-1].name}, the second moment "
@@ -97,15 +94,17 @@ def _growth(sums: list[Layer]) -> float | None:
 
 
 def _drowning(most: _Added, added: list[_Added]) -> float:
-    """What one branch adds over what others do, if that is more than the stream itself."""
+    """What one branch adds over what others do; no more than 1 where the stream itself is more."""
     others = [each.power for each in added if each is not most and each.power > 0.0]
-    if not others or most.power < most.before:
+    if not others:
         return 0.0
-    return most.power / statistics.median(others)
+    beside = most.power / statistics.median(others)
+    return beside if most.power > most.before else min(1.0, beside)
 
 
 def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
-    """What a sum adds to the stream: all but the sum before it, or what can be gone round."""
+    """What a sum adds to the stream: all but the sum before it, or what was made of the other term,
+    or can be gone round."""
     parts = [
         _Added(each.reads, each.scale, each.second_moment, 0.0)
         for each in case.summands(now)
@@ -119,36 +118,36 @@ def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
         for one, other in pairs
         if before is not None and other.reads == (before.name,)
     ]
-    if found or now.name in case.aside:
+    if found or now.name in case.avoidable:
         return found
+    branches = [
+        (one, other) for one, other in pairs if {*other.reads} <= _behind(case, one.reads)
+    ] or [(one, other) for one, other in pairs if case.avoidable & {*one.reads}]
     return [
         _Added(one.reads, one.scale, one.power, other.power)
-        for one, other in pairs
-        if case.aside & {*one.reads} and not case.aside & {*other.reads}
+        for one, other in sorted(branches, key=lambda pair: -pair[0].power)[:1]
     ]
 
 
-def large_scale(case: Case, layer: Layer) -> Parameter | None:
-    """A scale of what branches add that is itself large, of a layer that has such."""
-    scales = (own for own in layer.parameters if own.role == "branch scale")
-    return next((x for x in scales if (root_mean_square(x.data) or 0.0) > LARGE_SCALE), None)
+def _behind(case: Case, names: tuple[str, ...]) -> set[str]:
+    """The layers that some were made of."""
+    return {each for name in names if name in case.layers for each in case.ancestors(name)}
 
 
 def _at_fault(case: Case, added: _Added) -> list[str]:
     """Of a branch the layers that made what it adds so large: its last one, unless others did; or
     the scale that it was multiplied by."""
-    for layer in case.layers.values() if added.scale else ():
-        own = large_scale(case, layer)
-        if own is not None and own.name == added.scale:
-            return [layer.name]
+    if added.scale in case.large_scales:
+        return [case.large_scales[added.scale].name]
     layers = {
         each.name: each
         for end in added.reads
         if end in case.layers
         for each in case.upstream(case.layers[end])
-        if each.name in case.aside and each.kind != "sum"
-        # A gate hands on no more than its bound.
+        if each.name in case.avoidable and each.kind != "sum"
+        # A gate hands on no more than its bound, and a bias is no matter of weights.
         if each.saturation is None or not each.saturation.bounded
+        if not mostly_bias(case, each)
     }
     shares = {name: case.made(each) for name, each in layers.items()}
     shares |= {name: case.excess(each) for name, each in layers.items() if each.normalisation}
