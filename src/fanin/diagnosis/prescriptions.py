@@ -366,7 +366,8 @@ def _output(case: Case, check: Check) -> list[Prescription]:
         made = [each for each in made if each.layer != output.name]
     size = bias_size(recorded, bias)
     if size > 3 * OUTPUT_GAIN:
-        reason = f"biases of the size {size:.3g} say so much before any example asks"
+        what = "favour some classes" if recorded.kind == "cross_entropy" else "say much"
+        reason = f"biases of the size {size:.3g} {what} before any example asks"
         made.append(_prescription(output.bias, output, "zero", check.name, "set to 0", reason))
     return made
 
