@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fanin.diagnosis.prescriptions import OUTPUT_GAIN, WORTH, scale_prescription
+from fanin.diagnosis.prescriptions.changes import WORTH, scale_prescription
+from fanin.diagnosis.prescriptions.scales import OUTPUT_GAIN
 from fanin.diagnosis.recording import Layer, Number, Recording
 from fanin.diagnosis.report import SCALE_CHECKS
 
