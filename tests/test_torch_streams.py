@@ -224,3 +224,27 @@ def test_parallel_parts_of_a_sum_are_no_stream():
     )
     x = torch.sin(torch.linspace(0, 6, 64) * drawn(32, 1, 1) * 3) * math.sqrt(2)
     assert diagnose(module, x, x, loss="mse").verdict == "good"
+
+
+def test_a_token_that_small_branches_are_added_to_is_a_stream_and_no_table():
+    class Asked(nn.Module):
+        """A class token that looks at patches behind a layer scale, as of CaiT."""
+
+        def __init__(self, width=48):
+            super().__init__()
+            self.patch, self.norm = nn.Linear(9, width), nn.LayerNorm(width)
+            self.token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+            self.look = nn.MultiheadAttention(width, 4, batch_first=True)
+            self.gamma = nn.Parameter(torch.full((width,), 1e-5))
+            self.head = nn.Linear(width, 5)
+
+        def forward(self, x):
+            x = self.patch(x)
+            token = self.token.expand(len(x), -1, -1)
+            y = self.norm(torch.cat([token, x], 1))
+            token = token + self.gamma * self.look(y[:, :1], y, y, need_weights=False)[0]
+            return self.head(self.norm(token)[:, 0])
+
+    report = diagnose(Asked(), drawn(32, 16, 9), CLASSES)
+    assert report.check("input scale").verdict == "good"
+    assert report.recording.placed == ()

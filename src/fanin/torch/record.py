@@ -112,7 +112,7 @@ def _assembled(
         placed=tuple(
             Placed(name, table.size_of_one, given.size_of_one)
             for name, table, given in capture.placed
-            if 0.0 < given.size_of_one < math.inf > table.size_of_one
+            if given.scale is None and 0.0 < given.size_of_one < math.inf > table.size_of_one
         ),
         further_outputs=tuple(chain.name for chain in layout if chain.further),
     )

@@ -98,8 +98,9 @@ class Step:
             return False
         if known[0].data and known[1].data:
             return pair[0].numel() == pair[1].numel()
-        table = pair[0] if known[1].data else pair[1]
-        return sum(size > 1 for size in table.shape) > 1
+        table, given = pair if known[1].data else pair[::-1]
+        # What has a row for each example is a stream of its own, as of queries that are learned.
+        return table.numel() < given.numel() and sum(size > 1 for size in table.shape) > 1
 
     def _gate(self, x: Tensor) -> None:
         """A gated unit: the second half of what it is given, squashed, multiplies the first."""
