@@ -177,6 +177,9 @@ def first_not_finite(
             if moments is not None and not moments.finite:
                 text = _not_finite(f"the {what} of {each.name}", moments)
                 return NotFinite(each.name, "output", f"{text}, from finite inputs")
+    if loss is not None and not loss.output.finite:
+        text = _not_finite("the network's output", loss.output)
+        return NotFinite("output", "output", f"{text}, from layers that give finite values")
     if loss is not None and loss.value is None:
         return NotFinite("loss", "loss", "the loss is not finite though all outputs are")
     for each in reversed(layers):

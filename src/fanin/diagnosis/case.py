@@ -45,14 +45,23 @@ class Case(Ways):
     @cached_property
     def drowning(self) -> dict[str, Placed]:
         """The tables that drown what they are added to, by the layers that own them."""
+        return {
+            name: each
+            for name, found in self.tables.items()
+            for each in found
+            if self.thresholds.placed.verdict(each.size / each.beside) != "good"
+        }
+
+    @cached_property
+    def tables(self) -> dict[str, list[Placed]]:
+        """What adds tables of parameters, as of positions, to what comes of the batch."""
         owners = {
             own.name: layer.name for layer in self.layers.values() for own in layer.parameters
         }
-        return {
-            owners[each.name]: each
-            for each in self.recording.placed
-            if self.thresholds.placed.verdict(each.size / each.beside) != "good"
-        }
+        found: dict[str, list[Placed]] = {}
+        for each in self.recording.placed:
+            found.setdefault(owners[each.name], []).append(each)
+        return found
 
     @cached_property
     def large_scales(self) -> dict[str, Layer]:
@@ -131,6 +140,8 @@ class Case(Ways):
         """The second moment of what an embedding gives, with what it is multiplied by before others
         read it, as √width in some transformers."""
         own = layer.activation and layer.activation.second_moment
+        if any(layer.name in each.to for each in self.recording.placed):
+            return own or 1.0  # others read it with what was added
         given = [
             each.input.second_moment or 0.0
             for each in self.readers(layer.name)
@@ -147,6 +158,11 @@ class Case(Ways):
         found = {
             self._scaled_by(each): self.excess(each) for each in layers if not self.misled(each)
         }
+        names = {each.name for each in layers}
+        for owner, placed in self.tables.items():
+            for each in placed:
+                if names & {*each.to}:
+                    found[owner] = 2 * math.log(max(each.size, 1e-30))
         given = [
             self._first_given[each.name][1] for each in layers if each.name in self._first_given
         ]
@@ -332,13 +348,20 @@ class Case(Ways):
             if layer.activation is None or layer.between is None or self.of_one(layer):
                 continue
             if layer.role != "output" and self._is_one(layer):
-                beside = [each for each in self.readers(layer.name) if len(each.reads) > 1]
+                beside = [e for e in self.readers(layer.name) if self._read_beside(e, layer)]
                 if not all(map(self._is_one, beside)):
                     continue  # as a transform that begins with doing nothing
                 before = self.read(layer)
                 was = before and before.between and before.between.varying_share
                 return layer if was is None or was > 1e3 * _SAME else None
         return None
+
+    def _read_beside(self, reader: Layer, layer: Layer) -> bool:
+        """Whether a layer reads something besides another that was not made of it."""
+        return any(
+            name != layer.name and (name == INPUT or layer.name not in self.ancestors(name))
+            for name in reader.reads
+        )
 
     def _is_one(self, layer: Layer) -> bool:
         """Whether what a layer gives is the same for every example, where that was measured."""

@@ -18,10 +18,12 @@ def flat_ends(nonlinearity: Nonlinearity) -> tuple[float | None, float | None]:
     """The pre-activations from which down, and from which up, the slope stays small.
 
     Small is less than 1 − 0.97² of the largest slope: beyond ±2.092 for tanh, where |tanh| > 0.97;
-    from 0 down for relu. None for an end where the slope does not stay small.
+    from 0 down for relu. Of one that grows without end, as a relu squared, the largest within ±1.
+    None for an end where the slope does not stay small.
     """
     steep = np.abs(nonlinearity.slopes(_GRID))
-    limit = FLAT * float(steep.max())
+    largest, usual = float(steep.max()), float(steep[np.abs(_GRID) <= 1.0].max())
+    limit = FLAT * (usual if largest > 10.0 * usual else largest)
     (where,) = np.nonzero(steep >= limit)
     if where.size == 0:
         return None, None

@@ -255,6 +255,8 @@ class Placed:
     """root mean square of what is added"""
     beside: float
     """the same of what it is added to"""
+    to: tuple[str, ...] = ()
+    """the layers that made that"""
 
 
 @dataclass(frozen=True)

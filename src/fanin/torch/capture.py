@@ -66,8 +66,9 @@ class Capture(TorchDispatchMode):
         """parameters that multiply, unit by unit, what branches give"""
         self.multiplied: dict[int, tuple[str, Tensor]] = {}
         """by the address of what was multiplied by a parameter, or what is made of it, both"""
-        self.placed: list[tuple[str, Term, Term]] = []
-        """parameters of which tables are made, as of positions, with what they add to what"""
+        self.placed: dict[int, list[tuple[str, Term, Term]]] = {}
+        """by the address of a sum: the parameters of which a table is made, as of positions, with
+        what they add to what"""
         self.frames: list[Frame] = []
         self._calls: dict[tuple[str, str], int] = {}
         self._pending: list[tuple[Node, Tensor]] = []

@@ -269,7 +269,7 @@ class Assembly:
             attention_spread=first.look and first.look.spread,
             values=tuple(self.by_node[n].name for n in first.values if n),
             summands=tuple(
-                Summand(self._named(each.nodes), finite_number(each.size_of_one**2), each.scale)
+                Summand(self.named(each.nodes), finite_number(each.size_of_one**2), each.scale)
                 for each in first.terms
             ),
             input=whole(_moments(before), before),
@@ -307,9 +307,10 @@ class Assembly:
     def _reads(self, chain: Chain) -> tuple[str, ...]:
         inside = {node.number for node in chain.nodes}
         read = [n for node in chain.nodes for n in node.reads if n not in inside]
-        return self._named(read)
+        return self.named(read)
 
-    def _named(self, nodes: Iterable[int]) -> tuple[str, ...]:
+    def named(self, nodes: Iterable[int]) -> tuple[str, ...]:
+        """The layers that have these nodes."""
         return tuple(dict.fromkeys(self.by_node[n].name if n else "" for n in nodes))
 
     def _nonlinearity_before(self, node: Node) -> str | None:

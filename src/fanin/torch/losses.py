@@ -40,6 +40,14 @@ class Lost:
     """over how many examples it is a mean: 1 where that is not known"""
 
 
+_OF_TORCH = {
+    "MSELoss": "mse",
+    "mse_loss": "mse",
+    "BCEWithLogitsLoss": "binary_cross_entropy",
+    "binary_cross_entropy_with_logits": "binary_cross_entropy",
+}
+"""PyTorch's own losses that are known by name."""
+
 MASKED = -1e4
 """Logits below this rule a class out."""
 
@@ -114,6 +122,9 @@ def _own(loss: LossFunction, result: Any, targets: Any) -> Lost:
     if kind and targets is not None and _classes_axis(output, targets) is not None:
         logits, labels = _flat(output, targets, getattr(loss, "ignore_index", -100))
         return Lost(kind, value.reshape(()), logits, labels, labels.numel())
+    same = _OF_TORCH.get(name) if getattr(loss, "pos_weight", None) is None else None
+    if same and targets is not None and output.shape == targets.shape:
+        return Lost(same, value.reshape(()), output, targets, examples)
     return Lost(name, value.reshape(()), output, targets, examples)
 
 

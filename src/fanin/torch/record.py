@@ -19,7 +19,7 @@ from fanin.torch.layers import Assembly, Chain, chains
 from fanin.torch.losses import LossFunction
 from fanin.torch.naming import Names
 from fanin.torch.nodes import Weight
-from fanin.torch.passing import Inputs, Passed, check, run
+from fanin.torch.passing import Inputs, Passed, PassError, check, run
 from fanin.torch.preserve import Keeper
 from fanin.torch.tensors import dense, tensors
 
@@ -53,6 +53,11 @@ def record(
     check(module)
     names = Names(module)
     given = list(tensors(inputs))
+    if any(each.is_nested for each in given):
+        raise PassError(
+            "nested tensors are not looked into; pad them (torch.nested.to_padded_tensor), and "
+            "diagnose on that"
+        )
     keeper = Keeper(module, names, (*given, *tensors(targets)))
     of_loss = Keeper(loss, Names(loss)) if isinstance(loss, nn.Module) else None
     changed: tuple[str, ...] = ()
@@ -110,8 +115,9 @@ def _assembled(
         learning_rate=learning_rate,
         not_seen=_not_seen(module, names, found, changed),
         placed=tuple(
-            Placed(name, table.size_of_one, given.size_of_one)
-            for name, table, given in capture.placed
+            Placed(name, table.size_of_one, given.size_of_one, make.named(given.nodes))
+            for found_here in capture.placed.values()
+            for name, table, given in found_here
             if given.scale is None and 0.0 < given.size_of_one < math.inf > table.size_of_one
         ),
         further_outputs=tuple(chain.name for chain in layout if chain.further),

@@ -53,7 +53,7 @@ class Step:
         if not isinstance(x, Tensor) or not dense(x):
             return
         self.source = self.capture.sources.of(x)
-        if not self.source.data or x.ndim == 0:
+        if not self.source.data or self.source.choice or x.ndim == 0:
             return
         self.applied = operators.applied(name, arguments, self.named)
         if name == "glu":
@@ -360,6 +360,7 @@ class Step:
     def _softmax(self, output: Tensor) -> Node | None:
         x, dim = self.arguments[:2]
         self.source = self.capture.sources.of(x)
+        self.capture.placed.pop(address(x), None)  # a bias of scores, with a mask maybe
         dim %= x.ndim
         if x.shape[dim] < 2:
             return None
@@ -375,7 +376,7 @@ class Step:
             if one.node is None or self.capture.nodes[one.node].kind != "attention":
                 continue
             node = self.capture.nodes[one.node]
-            if node.output is None:
+            if node.output is None and not self._made_of(other, node):
                 node.values = tuple({*other.nodes} - {*node.reads})
                 node.reads = together((Source(node.reads), other), False).nodes
                 node.axis, node.units = output.ndim - 1, output.shape[-1]
@@ -383,6 +384,18 @@ class Step:
                 node.size = output.numel()
                 return node
         return None
+
+    def _made_of(self, source: Source, node: Node) -> bool:
+        """Whether a node went into what a tensor comes from."""
+        waiting, seen = [*source.nodes], set[int]()
+        while waiting:
+            number = waiting.pop()
+            if number == node.number:
+                return True
+            if number > node.number and number not in seen:
+                seen.add(number)
+                waiting += self.capture.nodes[number].reads
+        return False
 
     def _sum(self, output: Tensor) -> Node | None:
         one, other = self.arguments[:2]
@@ -400,10 +413,10 @@ class Step:
                 node.size = output.numel()
             return node
         data, weights = (one, other) if of_one.data else (other, one)
-        self.capture.placed += [
-            (name, self.terms[of_one.data], self.terms[not of_one.data])
-            for name in (self.capture.sources.of(weights).weights if self.terms else ())
-        ]
+        if self.terms:
+            names = self.capture.sources.of(weights).weights
+            pair = (self.terms[of_one.data], self.terms[not of_one.data])
+            self.capture.placed[address(output)] = [(name, *pair) for name in names]
         return self._bias(output, data, weights)
 
     def _bias(self, output: Tensor, data: Tensor, bias: Tensor) -> Node | None:

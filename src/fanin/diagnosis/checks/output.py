@@ -204,6 +204,8 @@ def _at_fault(case: Case, recorded: Loss) -> list[str]:
     output, multiplier = case.output, too_large_multiplier(case, recorded)
     if multiplier is not None:
         return [multiplier]
+    if case.drowning:
+        return [*case.drowning]
     if output is None:
         shares = {name: s for name, s in case.shares(_before_ends(case)).items() if s >= OWN_FAULT}
         return blame(shares) if shares else [each.name for each in factors(case)]

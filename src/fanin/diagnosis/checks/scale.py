@@ -60,11 +60,11 @@ def gain(case: Case) -> Check | None:
 
 
 def _output_gain(case: Case, layer: Layer) -> float:
-    """The gain of an output layer; of one whose input is made smaller before it, as some
-    transformers do by 1/√width, with that."""
-    before = case.read(layer)
-    given, was = root_mean_square(layer.input), root_mean_square(before and before.activation)
-    return (layer.gain or 0.0) * (min(1.0, given / was) if given and was else 1.0)
+    """The gain of an output layer; of one whose input is made smaller before it, by 1/√width as
+    some transformers do, or to a length of 1, with that."""
+    apart = layer.input_between is not None  # from what the layer before gave
+    given = root_mean_square(layer.input) if apart else None
+    return (layer.gain or 0.0) * min(1.0, given or 1.0)
 
 
 def _beside_wanted(case: Case, name: str) -> str:

@@ -10,6 +10,9 @@ from fanin.diagnosis.checks.units import mostly_bias
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
 
+WIDE_START = 10.0
+"""Streams begin at about 1 (root mean square), and branches add about as much."""
+
 
 @dataclass(frozen=True)
 class _Added:
@@ -22,6 +25,8 @@ class _Added:
     power: float
     before: float
     """the second moment of what it is added to"""
+    to: tuple[str, ...]
+    """the layers that made that"""
 
 
 def stream(case: Case) -> Check | None:
@@ -35,9 +40,14 @@ def stream(case: Case) -> Check | None:
     grown = max(streams, key=lambda sums: _growth(sums) or 0.0, default=[])
     growth, most = _growth(grown), max(added, key=lambda each: each.power, default=None)
     ratio = 0.0 if most is None else _drowning(most, list(added))
+    start, starting = max(
+        ((_beside_start(found), found) for sums in streams if (found := _all_added(case, sums))),
+        key=lambda each: each[0],
+        default=(0.0, []),
+    )
     if growth is None and not ratio:
         return None
-    limit, value = case.thresholds.stream, max(growth or 0.0, ratio)
+    limit, value = case.thresholds.stream, max(growth or 0.0, ratio, start)
     verdict = limit.verdict(value)
     text = "Nothing that a branch adds drowns the residual stream."
     if growth is not None:
@@ -46,7 +56,14 @@ def stream(case: Case) -> Check | None:
             f"of the residual stream is multiplied by {growth:.3g}."
         )
     at_fault: tuple[str, ...] = ()
-    if verdict != "good" and most is not None and ratio > (growth or 0.0):
+    if verdict != "good" and start == value:
+        at_fault = case.in_order(_made_wide(case, starting[0].to))
+        text = (
+            f"The residual stream begins at {math.sqrt(starting[0].before):.3g} (root mean "
+            f"square): at {start:.3g} times the second moment of what branches add, which is lost "
+            "in it."
+        )
+    elif verdict != "good" and most is not None and ratio > (growth or 0.0):
         at_fault = case.in_order(_at_fault(case, most))
         scaled = f", times {most.scale}," if most.scale else ""
         text = (
@@ -106,7 +123,7 @@ def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
     """What a sum adds to the stream: all but the sum before it, or what was made of the other term,
     or can be gone round."""
     parts = [
-        _Added(each.reads, each.scale, each.second_moment, 0.0)
+        _Added(each.reads, each.scale, each.second_moment, 0.0, ())
         for each in case.summands(now)
         if each.second_moment is not None
     ]
@@ -114,7 +131,7 @@ def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
         return []
     pairs = ((parts[0], parts[1]), (parts[1], parts[0]))
     found = [
-        _Added(one.reads, one.scale, one.power, other.power)
+        _Added(one.reads, one.scale, one.power, other.power, other.reads)
         for one, other in pairs
         if before is not None and other.reads == (before.name,)
     ]
@@ -124,9 +141,24 @@ def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
         (one, other) for one, other in pairs if {*other.reads} <= _behind(case, one.reads)
     ] or [(one, other) for one, other in pairs if case.avoidable & {*one.reads}]
     return [
-        _Added(one.reads, one.scale, one.power, other.power)
+        _Added(one.reads, one.scale, one.power, other.power, other.reads)
         for one, other in sorted(branches, key=lambda pair: -pair[0].power)[:1]
     ]
+
+
+def _beside_start(added: list[_Added]) -> float:
+    """What a stream begins with over what branches add to it, where it begins beyond 10."""
+    powers = [each.power for each in added if each.power > 0.0]
+    if len(added) < 3 or not powers or added[0].before < WIDE_START**2:
+        return 0.0
+    return added[0].before / statistics.median(powers)
+
+
+def _made_wide(case: Case, names: tuple[str, ...]) -> list[str]:
+    """What made the start of a stream so wide."""
+    ends = [case.layers[name] for name in names if name in case.layers]
+    before = {each.name: each for end in ends for each in case.upstream(end)}
+    return blame(case.shares(list(before.values()))) or [each.name for each in ends]
 
 
 def _behind(case: Case, names: tuple[str, ...]) -> set[str]:

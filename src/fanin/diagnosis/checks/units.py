@@ -6,6 +6,7 @@ from fanin.diagnosis.case import Case
 from fanin.diagnosis.checks.blame import blame
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
+from fanin.diagnosis.ways import INPUT
 
 FEW, ROWS = 64, 1024
 """On fewer examples, unless they make so many rows (examples × places, where the places of one
@@ -17,7 +18,7 @@ def saturation(case: Case) -> Check | None:
     shares = {
         layer.name: _share(case, layer)
         for layer in case.layers.values()
-        if layer.saturation is not None and layer.saturation.bounded
+        if _bounded(layer) and not _of_input(layer)
     }
     if not shares:
         return None
@@ -50,7 +51,7 @@ def dead_units(case: Case) -> Check | None:
     layers = [
         layer
         for layer in case.layers.values()
-        if layer.saturation is not None
+        if (layer.saturation is not None and not _of_input(layer))
         or (layer.kind == "recurrent" and (layer.dead_units or layer.starved or layer.held))
     ]
     if not layers:
@@ -192,6 +193,11 @@ def _summands(case: Case, layer: Layer) -> list[Layer]:
 
 def _shifts(case: Case, layer: Layer) -> bool:
     return mostly_bias(case, layer) or normalised_bias(layer) is not None
+
+
+def _of_input(layer: Layer) -> bool:
+    """Whether it squashes what the network is given, a mask maybe, and no layer's doing."""
+    return layer.kind == "activation" and layer.reads == (INPUT,)
 
 
 def _bounded(layer: Layer) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.prescriptions.numbers import finite, streams
 from fanin.diagnosis.prescriptions.outputs import output
-from fanin.diagnosis.prescriptions.scales import inputs, looking_about, narrower, scales
+from fanin.diagnosis.prescriptions.scales import looking_about, narrower, scales
 from fanin.diagnosis.prescriptions.units import dead, symmetry
 from fanin.diagnosis.remaining import OF_DEPTH
 from fanin.diagnosis.report import Action, Check, Prescription
@@ -30,6 +30,9 @@ def prescribe(case: Case, checks: Iterable[Check], write: Writer) -> tuple[Presc
             check = replace(check, layers=layers)
         for made in _RULES.get(check.name, _nothing)(case, check):
             made = _once_for_all(case, made)
+            own = case.parameters.get(made.parameter)
+            if own is not None and not own.trainable and own.data.finite:
+                continue  # what is frozen is meant to be as it is
             key = (made.parameter, made.action, made.units)
             if key not in found and any(_overlap(made, each) for each in found.values()):
                 continue
@@ -73,7 +76,7 @@ _RULES: dict[str, Callable[[Case, Check], list[Prescription]]] = {
     "logits": output,
     "saturation": narrower,
     "gain": scales,
-    "input scale": inputs,
+    "input scale": scales,
     "running statistics": scales,
     "attention": looking_about,
     "stream": narrower,

@@ -32,7 +32,8 @@ def finite(case: Case, check: Check) -> list[Prescription]:
         if not own.data.finite
     ]
     first = case.recording.not_finite
-    for name in (first.place, *first.also) if first is not None else ():
+    statistic = first is not None and first.what in ("parameter", "statistic")
+    for name in (first.place, *first.also) if first is not None and statistic else ():
         layer = owner(case, name)
         if layer is not None and name not in case.parameters and name != layer.name:
             made.append(prescription(name, layer, "draw", check.name, ANEW, reason))

@@ -31,7 +31,7 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
     if layer.weight_second_moment == 0.0 and has_weight and layer.role != "output":
         return [drawn(layer, (), check, "weights of 0 let nothing through")]
     if layer.kind == "other":
-        return [
+        return _tables(case, layer, check) + [
             _smaller(layer, own, check) for own in layer.parameters if own.name in case.large_scales
         ]
     if layer.normalisation is not None:
@@ -73,6 +73,17 @@ def scale_of(case: Case, layer: Layer, check: str) -> list[Prescription]:
         by = f"{layer.factor:g} that follows"
         target = f"to {std:.4g} = {wanted:.4g}/√{layer.fan_in}, by the {by}"
     return scaled(layer, wanted / layer.gain, target, reason, check)
+
+
+def _tables(case: Case, layer: Layer, check: str) -> list[Prescription]:
+    """Tables brought to the size of what they are added to, where they are larger than 1 and it."""
+    made: list[Prescription] = []
+    for placed in case.tables.get(layer.name, ()):
+        if placed.size > max(1.0, placed.beside) or layer.name in case.drowning:
+            factor, target = placed.beside / placed.size, "to the size of what it is added to"
+            reason = f"it is {1 / factor:.3g} times as large as that"
+            made.append(scale_prescription(placed.name, layer, factor, target, reason, (check,)))
+    return made
 
 
 def _smaller(layer: Layer, own: Parameter, check: str) -> Prescription:
@@ -145,19 +156,6 @@ def narrower(case: Case, check: Check) -> list[Prescription]:
     """The scales of layers that are too wide: none is made wider, or drawn again."""
     made = scales(case, check)
     return [each for each in made if each.action == "zero" or (each.number or 1.0) < 1.0]
-
-
-def inputs(case: Case, check: Check) -> list[Prescription]:
-    """Embeddings brought to 1, and tables that are added to the size of what they are added to."""
-    made = scales(case, check)
-    for name in check.layers:
-        placed = case.drowning.get(name)
-        if placed is not None:
-            factor, target = placed.beside / placed.size, "to the size of what it is added to"
-            reason = f"it is {1 / factor:.3g} times as large as that"
-            layer, checks = case.layers[name], (check.name,)
-            made.append(scale_prescription(placed.name, layer, factor, target, reason, checks))
-    return made
 
 
 def looking_about(case: Case, check: Check) -> list[Prescription]:
