@@ -289,3 +289,182 @@ def test_a_bias_kills_the_activation_of_the_next_block():
     report = diagnose(module, pictures, Y[:32])
     assert report.check("dead units").layers == ("1.one",)
     assert "1.one.bias" in prescribed(report)
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return torch.square(F.relu(x))
+
+
+def test_a_relu_that_is_squared_in_a_module_of_its_own_is_no_dead_layer():
+    module = nn.Sequential(nn.Linear(16, 64), Squared(), nn.Linear(64, 5))
+    assert diagnose(module, X, Y).verdict == "good"
+    module[0].bias.data.fill_(-20.0)
+    assert diagnose(module, X, Y).check("dead units").layers == ("0",)
+
+
+@pytest.mark.parametrize("how", ["power", "rest", "multiple", "depends"])
+def test_weights_of_attention_may_be_multiplied_with_themselves(how):
+    class Powers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.head = nn.Linear(16, 16), nn.Linear(16, 5)
+
+        def forward(self, x):
+            h = self.q(x)
+            a = (h @ h.mT / 4).softmax(-1)
+            if how == "depends":
+                return self.head((a @ torch.tanh(self.q(a @ a @ h))).mean(1))
+            return self.head(({"power": a, "rest": 1 - a, "multiple": 7 * a}[how] @ a @ h).mean(1))
+
+    assert diagnose(Powers(), drawn(32, 6, 16), Y[:32]).verdict == "good"
+
+
+def test_a_loss_that_is_not_a_number_has_no_prescription_that_cannot_be_made():
+    module = nn.Linear(16, 5)
+    report = diagnose(module, X, Y, loss=lambda o, y: F.cross_entropy(o, y) * float("nan"))
+    assert report.verdict == "bad"
+    assert report.prescriptions == ()
+    assert torch.equal(report.fixed(module).weight, module.weight)
+
+
+def test_an_output_that_is_not_finite_is_told_of_as_such():
+    class Unit(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(16, 5, bias=False)
+            nn.init.zeros_(self.layer.weight)
+
+        def forward(self, x):
+            y = self.layer(x)
+            return y / y.norm(dim=-1, keepdim=True)
+
+    report = diagnose(Unit(), X, Y)
+    assert (
+        "the network's output has 640 of 640 values that are not finite"
+        in report.check("finite").text
+    )
+
+
+def test_what_is_frozen_is_told_of_and_not_changed():
+    module = nn.Sequential(
+        nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 5)
+    )
+    module[2].weight.data.mul_(100)
+    module[2].requires_grad_(False)
+    report = diagnose(module, X, Y)
+    assert "2" in report.check("gain").layers
+    assert prescribed(report) == set()
+
+
+def test_prototypes_of_length_one_behind_a_temperature_are_no_large_gain():
+    class Prototypes(nn.Module):
+        """The head of DINO (Caron et al. 2021)."""
+
+        def __init__(self):
+            super().__init__()
+            self.hidden = nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16))
+            self.last = nn.utils.parametrizations.weight_norm(nn.Linear(16, 100, bias=False))
+            self.last.parametrizations.weight.original0.data.fill_(1.0)
+
+        def forward(self, x):
+            return self.last(F.normalize(self.hidden(x), dim=-1)) / 0.1
+
+    report = diagnose(Prototypes(), X, Y, loss=lambda o, _: -o.log_softmax(-1).mean())
+    assert report.verdict == "good"
+
+
+def test_a_shifted_window_masks_the_bias_of_its_scores():
+    class Window(nn.Module):
+        """Swin's shifted windows (Liu et al. 2021)."""
+
+        def __init__(self, width=32, places=16):
+            super().__init__()
+            self.qkv, self.head = nn.Linear(width, 3 * width), nn.Linear(width, 5)
+            self.table = nn.Parameter(torch.randn(2 * places - 1) * 0.02)
+            distance = torch.arange(places)[:, None] - torch.arange(places) + places - 1
+            self.register_buffer("distance", distance)
+            mask = torch.zeros(places, places)
+            mask[: places // 2, places // 2 :] = mask[places // 2 :, : places // 2] = -100.0
+            self.register_buffer("mask", mask)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).chunk(3, -1)
+            scores = q @ k.mT / 32**0.5 + (self.table[self.distance] + self.mask)
+            return self.head((scores.softmax(-1) @ v).mean(1))
+
+    assert diagnose(Window(), drawn(32, 16, 32), Y[:32]).verdict == "good"
+
+
+@pytest.mark.parametrize("kind", [torch.float, torch.long, torch.bool])
+def test_a_mask_that_is_clamped_is_no_activation_of_a_layer(kind):
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.symbols, self.head = nn.Embedding(40, 16), nn.Linear(16, 5)
+
+        def forward(self, symbols, mask):
+            mask = torch.clamp(mask.float(), 0, 1)[..., None]
+            return self.head((self.symbols(symbols) * mask).sum(1) / mask.sum(1))
+
+    pair = (SYMBOLS, torch.ones(32, 12, dtype=kind))
+    assert diagnose(Padded(), pair, Y[:32]).verdict == "good"
+
+
+def test_losses_of_torch_are_judged_by_their_baseline():
+    module = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+    labels = (drawn(128, 4) > 0).float()
+    module[2].bias.data.fill_(40.0)
+    for loss in (nn.BCEWithLogitsLoss(), F.binary_cross_entropy_with_logits):
+        assert diagnose(module, X, labels, loss=loss).check("loss").layers == ("2",)
+    for loss in (nn.MSELoss(), F.mse_loss):
+        assert diagnose(module, X, drawn(128, 4), loss=loss).check("loss").verdict == "bad"
+    weighted = nn.BCEWithLogitsLoss(pos_weight=torch.full((4,), 9.0))
+    assert "loss" not in {each.name for each in diagnose(module, X, labels, loss=weighted).checks}
+
+
+def test_positions_that_make_the_stream_wide_are_named_and_not_the_symbols():
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.symbols, self.places = nn.Embedding(40, 32), nn.Parameter(torch.randn(12, 32))
+            self.hidden, self.head = nn.Linear(32, 32), nn.Linear(32, 40)
+
+        def forward(self, symbols):
+            x = self.symbols(symbols) + self.places
+            return self.head(x + torch.tanh(self.hidden(x)))
+
+    module = Placed()
+    module.places.data.mul_(0.02)
+    assert diagnose(module, SYMBOLS, SYMBOLS).verdict == "good"
+    for factor in (700.0, 5000.0):
+        nn.init.normal_(module.places, std=0.02 * factor)
+        report = diagnose(module, SYMBOLS, SYMBOLS)
+        assert report.verdict != "good"
+        assert "places" in prescribed(report)
+        assert "symbols.weight" not in prescribed(report)
+        assert diagnose(report.fixed(module), SYMBOLS, SYMBOLS).verdict == "good"
+
+
+def test_logits_that_know_something_are_no_opinion():
+    class Paired(nn.Linear):
+        """Each example is told from the others, by itself."""
+
+        def forward(self, x):
+            y = super().forward(x)
+            return 2 * y @ y.T
+
+    x = drawn(128, 64)
+    report = diagnose(Paired(64, 64), x, torch.arange(128))
+    assert report.loss < 0.5
+    assert report.check("logits").value > 5.5
+    assert report.check("logits").verdict == "good"
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused_with_what_to_do():
+    from fanin.errors import FaninError
+
+    nested = torch.nested.nested_tensor([torch.randn(3, 16), torch.randn(5, 16)])
+    with pytest.raises(FaninError, match="pad them"):
+        diagnose(nn.Linear(16, 5), nested, Y[:2], loss=None)

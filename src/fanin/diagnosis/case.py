@@ -140,8 +140,9 @@ class Case(Ways):
         """The second moment of what an embedding gives, with what it is multiplied by before others
         read it, as √width in some transformers."""
         own = layer.activation and layer.activation.second_moment
-        if any(layer.name in each.to for each in self.recording.placed):
-            return own or 1.0  # others read it with what was added
+        added = [each.beside**2 for each in self.recording.placed if layer.name in each.to]
+        if added:  # others read it with a table
+            return max(own or 1.0, *added)
         given = [
             each.input.second_moment or 0.0
             for each in self.readers(layer.name)

@@ -114,6 +114,9 @@ def logits(case: Case) -> Check | None:
     limit, offset = case.thresholds.logits, recorded.class_offset
     std = math.sqrt(recorded.output_variance)
     verdict = worst((limit.verdict(std), case.thresholds.class_offset.verdict(offset)))
+    uniform = expected_loss(recorded)
+    if recorded.value is not None and uniform is not None and recorded.value < uniform:
+        verdict = "good"  # they know something, as where a pair of views is told from others
     causes = [] if verdict == "good" else _at_fault(case, recorded)
     sure = recorded.largest_probability
     text = f"The logits differ by {std:.3g} (standard deviation over the classes)"
