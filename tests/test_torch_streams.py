@@ -248,3 +248,14 @@ def test_a_token_that_small_branches_are_added_to_is_a_stream_and_no_table():
     report = diagnose(Asked(), drawn(32, 16, 9), CLASSES)
     assert report.recording.placed == ()
     assert report.verdict == "good"
+
+
+def test_a_stream_that_begins_too_wide_for_its_branches_is_named_by_what_made_it():
+    module = Reader(after=False)
+    module.symbols = nn.Sequential(module.symbols, nn.LayerNorm(48))
+    assert diagnose(module, SYMBOLS, SYMBOLS).verdict == "good"
+    module.symbols[1].weight.data.mul_(300)
+    report = diagnose(module, SYMBOLS, SYMBOLS)
+    assert report.check("stream").layers == ("symbols.0",)
+    assert {each.parameter for each in report.prescriptions} == {"symbols.1.weight"}
+    assert diagnose(report.fixed(module), SYMBOLS, SYMBOLS).verdict == "good"

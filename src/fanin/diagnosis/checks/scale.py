@@ -28,7 +28,7 @@ def gain(case: Case) -> Check | None:
         and (ratio := _ratio(case, layer)) is not None
         and not (ratio > 1.0 and _gives_frequencies(layer))
     }
-    of_outputs = {each.name: _output_gain(each) for each in case.outputs if each.gain}
+    of_outputs = {each.name: _output_gain(case, each) for each in case.outputs if each.gain}
     verdicts: dict[str, Verdict] = {name: limit.verdict(ratio) for name, ratio in ratios.items()}
     verdicts |= {name: case.thresholds.output_gain.verdict(own) for name, own in of_outputs.items()}
     if not verdicts:
@@ -59,18 +59,21 @@ def gain(case: Case) -> Check | None:
     )
 
 
-def _output_gain(layer: Layer) -> float:
+def _output_gain(case: Case, layer: Layer) -> float:
     """The gain of an output layer, with what is made smaller before it."""
-    return (layer.gain or 0.0) * _made_smaller(layer)
+    return (layer.gain or 0.0) * _made_smaller(case, layer)
 
 
-def _made_smaller(layer: Layer) -> float:
+def _made_smaller(case: Case, layer: Layer) -> float:
     """How small the input of a layer is made just before it: by 1/√width as some transformers do,
-    to a length of 1, or to one choice of many."""
+    or to a length of 1; to a hidden layer beside what the layer before gave."""
     apart = layer.input_between is not None  # from what the layer before gave
-    alone = len(layer.reads) == 1 and layer.reads != (INPUT,)
-    given = root_mean_square(layer.input) if apart and alone else None
-    return min(1.0, given or 1.0)
+    given = root_mean_square(layer.input)
+    if not apart or not given or len(layer.reads) != 1 or layer.reads == (INPUT,):
+        return 1.0
+    before = case.read(layer)
+    was = root_mean_square(before and before.activation) if layer.role != "output" else 1.0
+    return min(1.0, given / was) if was else 1.0
 
 
 def _beside_wanted(case: Case, name: str) -> str:
@@ -203,7 +206,7 @@ def _ratio(case: Case, layer: Layer) -> float | None:
     if ratio is not None and (narrowest := _narrowest(layer)) < (low or 0.0):
         ratio = narrowest
     if ratio is None or ratio >= 1.0:
-        return ratio and max(1.0, ratio * _made_smaller(layer))
+        return ratio and max(1.0, ratio * _made_smaller(case, layer))
     power = layer.weight_second_moment
     if power and layer.weight_std:  # the mean of weights that average, as of a softmax, passes on
         ratio *= math.sqrt(power) / (layer.weight_std * abs(layer.factor))

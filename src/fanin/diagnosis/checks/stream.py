@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fanin.diagnosis.case import Case
@@ -10,8 +11,9 @@ from fanin.diagnosis.checks.units import mostly_bias
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check
 
-WIDE_START = 10.0
-"""Streams begin at about 1 (root mean square), and branches add about as much."""
+WIDE_START = 30.0
+"""Streams begin at about 1 (root mean square), and branches add about as much; far beyond, no
+branch counts."""
 
 
 @dataclass(frozen=True)
@@ -29,94 +31,115 @@ class _Added:
     """the layers that made that"""
 
 
+@dataclass(frozen=True)
+class _Finding:
+    """One way in which what a stream carries can be lost, and how far it has gone."""
+
+    value: float
+    text: str
+    """where that is good"""
+    wrong: str = ""
+    """where it is not"""
+    at_fault: Callable[[], list[str]] = list
+
+
 def stream(case: Case) -> Check | None:
     """The second moment of a stream at its last sum over that at its first; or what one branch
-    adds over what the others do, where that is more. Of several streams the worst.
+    adds over what the others do, or what a stream begins with over what is added, where that is
+    more. Of several streams the worst.
 
     What the first branch adds is a part of the first sum, and would go unseen.
     """
-    streams = case.streams
-    added = {each: None for sums in streams for each in _all_added(case, sums)}
-    grown = max(streams, key=lambda sums: _growth(sums) or 0.0, default=[])
-    growth, most = _growth(grown), max(added, key=lambda each: each.power, default=None)
-    ratio = 0.0 if most is None else _drowning(most, list(added))
-    start, starting = max(
-        ((_beside_start(found), found) for sums in streams if (found := _all_added(case, sums))),
-        key=lambda each: each[0],
-        default=(0.0, []),
-    )
-    if growth is None and not ratio:
+    along = [(sums, _all_added(case, sums)) for sums in case.streams]
+    found = [_growing(case, sums, added) for sums, added in along]
+    found += [_beginning(case, added) for _, added in along]
+    found.append(_drowning(case, list({each: None for _, added in along for each in added})))
+    known = [each for each in found if each is not None]
+    if not known:
         return None
-    limit, value = case.thresholds.stream, max(growth or 0.0, ratio, start)
-    verdict = limit.verdict(value)
-    text = "Nothing that a branch adds drowns the residual stream."
-    if growth is not None:
-        text = (
-            f"Over {len(grown)} sums, from {grown[0].name} to {grown[-1].name}, the second moment "
-            f"of the residual stream is multiplied by {growth:.3g}."
-        )
-    at_fault: tuple[str, ...] = ()
-    if verdict != "good" and start == value:
-        at_fault = case.in_order(_made_wide(case, starting[0].to))
-        text = (
-            f"The residual stream begins at {math.sqrt(starting[0].before):.3g} (root mean "
-            f"square): at {start:.3g} times the second moment of what branches add, which is lost "
-            "in it."
-        )
-    elif verdict != "good" and most is not None and ratio > (growth or 0.0):
-        at_fault = case.in_order(_at_fault(case, most))
-        scaled = f", times {most.scale}," if most.scale else ""
-        text = (
-            f"What {most.reads[-1] or 'the input'}{scaled} adds to the residual stream has "
-            f"{ratio:.3g} times the second moment of what other branches add, which is lost in it."
-        )
-    elif verdict != "good":
-        text += (
-            " What the branches add grows with what they read: they want a normalisation, or their "
-            f"last weights a factor of 1/√{len(grown)}."
-        )
-        causes = {str(place): each for place, each in enumerate(_all_added(case, grown))}
-        shares = {
-            place: math.log1p(each.power / each.before)
-            for place, each in causes.items()
-            if each.before
-        }
-        named = [causes[place] for place in blame(shares)]
-        at_fault = case.in_order([name for each in named for name in _at_fault(case, each)])
+    limit, most = case.thresholds.stream, max(known, key=lambda each: each.value)
+    verdict = limit.verdict(most.value)
+    good = verdict == "good"
     return Check(
         name="stream",
         verdict=verdict,
-        value=value,
+        value=most.value,
         expected=None,
         low=None,
         high=limit.high,
-        layers=at_fault,
-        text=text,
+        layers=() if good else case.in_order(most.at_fault()),
+        text=most.text if good else most.wrong,
         source="Radford et al. 2019, GPT-2, section 2.3: 1/√N on what N residual layers add",
     )
+
+
+def _growing(case: Case, sums: list[Layer], added: list[_Added]) -> _Finding | None:
+    """The second moment of the last of three sums, or more, over that of the first."""
+    moments = [layer.preactivation and layer.preactivation.second_moment for layer in sums]
+    if len(sums) < 3 or not moments[0] or moments[-1] is None:
+        return None
+    growth = moments[-1] / moments[0]
+    text = (
+        f"Over {len(sums)} sums, from {sums[0].name} to {sums[-1].name}, the second moment "
+        f"of the residual stream is multiplied by {growth:.3g}."
+    )
+    wrong = (
+        f"{text} What the branches add grows with what they read: they want a normalisation, or "
+        f"their last weights a factor of 1/√{len(sums)}."
+    )
+
+    def at_fault() -> list[str]:
+        shares = {
+            str(place): math.log1p(each.power / each.before)
+            for place, each in enumerate(added)
+            if each.before
+        }
+        return [name for place in blame(shares) for name in _made(case, added[int(place)])]
+
+    return _Finding(growth, text, wrong, at_fault)
+
+
+def _beginning(case: Case, added: list[_Added]) -> _Finding | None:
+    """What a stream begins with over what branches add to it, where it begins very wide."""
+    powers = [each.power for each in added if each.power > 0.0]
+    if len(added) < 3 or not powers or added[0].before < WIDE_START**2:
+        return None
+    first, ratio = added[0], added[0].before / statistics.median(powers)
+    text = (
+        f"The residual stream begins at {math.sqrt(first.before):.3g} (root mean square): at "
+        f"{ratio:.3g} times the second moment of what branches add"
+    )
+
+    def at_fault() -> list[str]:
+        ends = [case.layers[name] for name in first.to if name in case.layers]
+        before = {each.name: each for end in ends for each in case.upstream(end)}
+        return blame(case.shares(list(before.values()))) or [each.name for each in ends]
+
+    return _Finding(ratio, f"{text}.", f"{text}, which is lost in it.", at_fault)
+
+
+def _drowning(case: Case, added: list[_Added]) -> _Finding | None:
+    """What one branch adds over what others do; no more than 1 where the stream itself is more."""
+    most = max(added, key=lambda each: each.power, default=None)
+    others = [each.power for each in added if each is not most and each.power > 0.0]
+    if most is None or not others:
+        return None
+    ratio = most.power / statistics.median(others)
+    if most.power <= most.before:
+        ratio = min(1.0, ratio)
+    scaled = f", times {most.scale}," if most.scale else ""
+    wrong = (
+        f"What {most.reads[-1] or 'the input'}{scaled} adds to the residual stream has "
+        f"{ratio:.3g} times the second moment of what other branches add, which is lost in it."
+    )
+    text = "Nothing that a branch adds drowns the residual stream."
+    return _Finding(ratio, text, wrong, lambda: _made(case, most))
 
 
 def _all_added(case: Case, sums: list[Layer]) -> list[_Added]:
     """What is added along a stream."""
     pairs = zip([None, *sums[:-1]], sums, strict=True)
     return [each for before, now in pairs for each in _added(case, before, now)]
-
-
-def _growth(sums: list[Layer]) -> float | None:
-    """The second moment of the last of three sums, or more, over that of the first."""
-    moments = [layer.preactivation and layer.preactivation.second_moment for layer in sums]
-    if len(sums) < 3 or not moments[0] or moments[-1] is None:
-        return None
-    return moments[-1] / moments[0]
-
-
-def _drowning(most: _Added, added: list[_Added]) -> float:
-    """What one branch adds over what others do; no more than 1 where the stream itself is more."""
-    others = [each.power for each in added if each is not most and each.power > 0.0]
-    if not others:
-        return 0.0
-    beside = most.power / statistics.median(others)
-    return beside if most.power > most.before else min(1.0, beside)
 
 
 def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
@@ -146,27 +169,12 @@ def _added(case: Case, before: Layer | None, now: Layer) -> list[_Added]:
     ]
 
 
-def _beside_start(added: list[_Added]) -> float:
-    """What a stream begins with over what branches add to it, where it begins beyond 10."""
-    powers = [each.power for each in added if each.power > 0.0]
-    if len(added) < 3 or not powers or added[0].before < WIDE_START**2:
-        return 0.0
-    return added[0].before / statistics.median(powers)
-
-
-def _made_wide(case: Case, names: tuple[str, ...]) -> list[str]:
-    """What made the start of a stream so wide."""
-    ends = [case.layers[name] for name in names if name in case.layers]
-    before = {each.name: each for end in ends for each in case.upstream(end)}
-    return blame(case.shares(list(before.values()))) or [each.name for each in ends]
-
-
 def _behind(case: Case, names: tuple[str, ...]) -> set[str]:
     """The layers that some were made of."""
     return {each for name in names if name in case.layers for each in case.ancestors(name)}
 
 
-def _at_fault(case: Case, added: _Added) -> list[str]:
+def _made(case: Case, added: _Added) -> list[str]:
     """Of a branch the layers that made what it adds so large: its last one, unless others did; or
     the scale that it was multiplied by."""
     if added.scale in case.large_scales:
