@@ -203,6 +203,15 @@ def gain_of(weights: Moments | None, fan_in: int | None) -> Number:
     return root_mean_square(weights) if fan_in == 1 else weights.std * sqrt(fan_in)
 
 
+def matrix_gains(layer: Layer, of: str = "") -> dict[str, float]:
+    """The gain of each matrix of a recurrent layer whose name has `of` in it, by its name."""
+    return {
+        own.name: gain_of(own.data, own.shape[1]) or 0.0
+        for own in layer.parameters
+        if len(own.shape) == 2 and of in own.name
+    }
+
+
 def _signal(signal: Signal, scale: float = 1.0) -> tuple[Moments, Between]:
     sums = signal.sums
     if sums.totals is None:

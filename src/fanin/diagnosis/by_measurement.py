@@ -42,7 +42,7 @@ def by_measurement(report: "Report", measure: Measure) -> tuple["Prescription", 
     scaled = {
         each.parameter
         for each in made
-        if (each.action == "draw" and not each.units) or each.action == "scale"
+        if each.action == "scale" or (each.action == "draw" and not each.units)
     }
     for layer in _named(report):
         weight = own_name(layer, layer.weight)

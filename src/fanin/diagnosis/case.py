@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from fanin.diagnosis.assembly import matrix_gains
 from fanin.diagnosis.predictions import predict
 from fanin.diagnosis.recording import Layer, Moments, Number, Placed, Summand
 from fanin.diagnosis.report import LayerPrediction
@@ -16,8 +17,6 @@ _SAME = 1e-12
 """Where no more than this share of a layer's power varies over examples, they are one."""
 MISFIT = 2.5
 """Running statistics that are so many times off are blamed for what goes wrong after them."""
-
-
 LARGE_SCALE = 3.0
 """Scales of branches are of this size where they, and no weights, make what is added large."""
 
@@ -55,12 +54,9 @@ class Case(Ways):
     @cached_property
     def tables(self) -> dict[str, list[Placed]]:
         """What adds tables of parameters, as of positions, to what comes of the batch."""
-        owners = {
-            own.name: layer.name for layer in self.layers.values() for own in layer.parameters
-        }
         found: dict[str, list[Placed]] = {}
         for each in self.recording.placed:
-            found.setdefault(owners[each.name], []).append(each)
+            found.setdefault(self.owners[each.name].name, []).append(each)
         return found
 
     @cached_property
@@ -68,9 +64,8 @@ class Case(Ways):
         """Parameters that make what branches add large by themselves, with the layers that own
         them."""
         return {
-            own.name: layer
-            for layer in self.layers.values()
-            for own in layer.parameters
+            name: self.owners[name]
+            for name, own in self.parameters.items()
             if own.role == "branch scale" and (own.data.second_moment or 0.0) > LARGE_SCALE**2
         }
 
@@ -216,12 +211,8 @@ class Case(Ways):
         if layer.kind != "recurrent":
             return self.excess(layer)
         # Gates hold back whatever comes: by the matrices that the input is multiplied by.
-        gains = [
-            own.data.std * math.sqrt(own.shape[1])
-            for own in layer.parameters
-            if "weight_ih" in own.name and len(own.shape) == 2 and own.data.std
-        ]
-        return 2 * math.log(max(gains)) if gains else 0.0
+        widest = max(matrix_gains(layer, "weight_ih").values(), default=0.0)
+        return 2 * math.log(widest) if widest else 0.0
 
     @property
     def input_size(self) -> Number:
@@ -395,17 +386,18 @@ class Case(Ways):
         below = before.gradient and before.gradient.second_moment
         return below / above if above and below is not None else None
 
-    def upstream(self, layer: Layer) -> list[Layer]:
-        """The layers from which a layer has its scale, itself among them, in order of execution.
+    def upstream(self, *layers: Layer) -> list[Layer]:
+        """The layers from which some have their scale, themselves among them, in order of
+        execution.
 
         A normalisation ends the way back: what stands before it has no say in the scale.
         """
         found: dict[str, Layer] = {}
-        waiting = [layer]
+        waiting, first = [*layers], {each.name for each in layers}
         while waiting:
             now = waiting.pop()
             found[now.name] = now
-            if now is layer or now.normalisation is None or self.misled(now):
+            if now.name in first or now.normalisation is None or self.misled(now):
                 waiting += (self.layers[n] for n in now.reads if n in self.layers.keys() - found)
         return [self.layers[name] for name in self.in_order(list(found))]
 

@@ -27,6 +27,11 @@ class Ways:
         return {parameter.name: parameter for parameter in self.recording.parameters}
 
     @cached_property
+    def owners(self) -> dict[str, Layer]:
+        """By the name of a parameter, the layer that has it."""
+        return {own.name: layer for layer in self.layers.values() for own in layer.parameters}
+
+    @cached_property
     def order(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.layers)}
 
@@ -46,15 +51,18 @@ class Ways:
     @cached_property
     def aside(self) -> frozenset[str]:
         """The layers that the ways from the input to each output can go round."""
-        found = [self._bypassed([each]) for each in self.outputs] or [self._bypassed(self.ends)]
-        return frozenset.intersection(*found)
+        return self.avoidable if self.outputs else self._bypassed(self.ends)
 
     @cached_property
     def avoidable(self) -> frozenset[str]:
         """The layers that the ways to each end, looked at by itself, can go round: of two towers no
         layer is so only because the other tower is there."""
-        found = [self._bypassed([each]) for each in self.ends] or [frozenset(self.layers)]
-        return frozenset.intersection(*found)
+        return frozenset(self.layers).intersection(*self._round.values())
+
+    @cached_property
+    def _round(self) -> dict[str, frozenset[str]]:
+        """By each end, the layers that the ways to it can go round."""
+        return {end.name: self._bypassed([end]) for end in self.ends}
 
     @cached_property
     def ends(self) -> list[Layer]:
@@ -72,8 +80,8 @@ class Ways:
         on all ways to an end, unless all that was summed is normalised between them.
         """
         before: dict[str, str] = {}
-        for end in self.ends:
-            aside, last = self._bypassed([end]), None
+        for aside in self._round.values():
+            last: str | None = None
             for name, layer in self.layers.items():
                 if name in aside:
                     continue
@@ -83,13 +91,13 @@ class Ways:
                     last = name
                 elif layer.normalisation is not None:
                     last = None
-        sums = [name for name, layer in self.layers.items() if layer.kind == "sum"]
-        for name in sums:
-            read = [each for each in self.layers[name].reads if each in sums]
+        sums = {name: layer for name, layer in self.layers.items() if layer.kind == "sum"}
+        for name, layer in sums.items():
+            read = [each for each in layer.reads if each in sums]
             as_it_is = self.in_order([each for each in read if self._hands_on(each, name)])
             before |= {name: as_it_is[-1]} if as_it_is else {}
         found: list[list[Layer]] = []
-        for name in (each for each in sums if each not in before.values()):
+        for name in [each for each in sums if each not in {*before.values()}]:
             stream = [name]
             while stream[-1] in before:
                 stream.append(before[stream[-1]])
@@ -130,7 +138,7 @@ class Ways:
     def trunk(self) -> list[Layer]:
         """The layers that every way to the first output goes through, hidden weights and sums of
         branches."""
-        aside = self._bypassed([self.output] if self.output else self.ends)
+        aside = self._round[self.output.name] if self.output else self._bypassed(self.ends)
         return [
             layer
             for layer in self.layers.values()

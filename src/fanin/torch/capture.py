@@ -187,8 +187,10 @@ class Capture(TorchDispatchMode):
         if operator.name == "pixel_shuffle" and sources[0].node:
             self.nodes[sources[0].node].subpixels = True
         unchanged = operator.name in operators.UNCHANGED or factor is not None
-        scaled = operator.name in ("mul", "div") and len(given) == 2 and not sources[-1].weights
-        scaled = scaled or (operator.name == "mul" and len(given) == 2 and not sources[0].weights)
+        scaled = len(given) == 2 and (
+            (operator.name in ("mul", "div") and not sources[1].weights)
+            or (operator.name == "mul" and not sources[0].weights)
+        )
         source = together(sources, unchanged, 1.0 if factor is None else factor, scaled)
         known = {address(each) for each in given}
         for each in tensors(result):

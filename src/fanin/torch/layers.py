@@ -115,13 +115,12 @@ def _give_roles(
     aside = optional(len(found) + 1, edges, sinks | further, added_up)
     sums = [c for c in found if c.first.kind == "sum" and place[id(c)] not in aside]
     added = {number for chain in sums for number in chain.first.reads}
-    last = [found[sink - 1] for sink in sinks]
-    if len({each.first.name for each in last}) > 1:  # a head that is called several times is one
-        last = []
+    # A head that is called several times is one; of two there is none.
+    heads = sinks if len({found[sink - 1].first.name for sink in sinks}) == 1 else set[int]()
     for chain in found:
         kind = chain.first.kind
         chain.further = place[id(chain)] in further and chain.one("weight") is not None
-        if (chain in last and chain.one("weight") is not None) or chain.further:
+        if (place[id(chain)] in heads and chain.one("weight") is not None) or chain.further:
             chain.role = "output"
         elif kind == "embedding":
             chain.role = "embedding"

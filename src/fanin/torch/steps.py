@@ -414,9 +414,9 @@ class Step:
             return node
         data, weights = (one, other) if of_one.data else (other, one)
         if self.terms:
-            names = self.capture.sources.of(weights).weights
-            pair = (self.terms[of_one.data], self.terms[not of_one.data])
-            self.capture.placed[address(output)] = [(name, *pair) for name in names]
+            given, table = self.terms if of_one.data else self.terms[::-1]
+            names = (of_other if of_one.data else of_one).weights
+            self.capture.placed[address(output)] = [(name, table, given) for name in names]
         return self._bias(output, data, weights)
 
     def _bias(self, output: Tensor, data: Tensor, bias: Tensor) -> Node | None:

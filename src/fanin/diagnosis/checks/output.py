@@ -172,11 +172,8 @@ def too_large_multiplier(case: Case, recorded: Loss) -> str | None:
     by, size = recorded.multiplied_by, output_size(recorded)
     if not by or recorded.multiplier is None or size / abs(by) > WIDEST:
         return None
-    owners = (each for each in case.layers.values() if each.kind == "other")
-    return next(
-        (x.name for x in owners if any(own.name == recorded.multiplier for own in x.parameters)),
-        None,
-    )
+    owner = case.owners[recorded.multiplier]
+    return owner.name if owner.kind == "other" else None
 
 
 def factors(case: Case) -> list[Layer]:
@@ -197,11 +194,6 @@ def factors(case: Case) -> list[Layer]:
     return [found[name] for name in case.in_order([n for n, size in sizes.items() if size > least])]
 
 
-def _before_ends(case: Case) -> list[Layer]:
-    found = [each for end in factors(case) for each in case.upstream(end)]
-    return list({each.name: each for each in found}.values())
-
-
 def _at_fault(case: Case, recorded: Loss) -> list[str]:
     """The output layer, unless what it reads is itself too large; INPUT is one of the causes."""
     output, multiplier = case.output, too_large_multiplier(case, recorded)
@@ -210,8 +202,9 @@ def _at_fault(case: Case, recorded: Loss) -> list[str]:
     if case.drowning:
         return [*case.drowning]
     if output is None:
-        shares = {name: s for name, s in case.shares(_before_ends(case)).items() if s >= OWN_FAULT}
-        return blame(shares) if shares else [each.name for each in factors(case)]
+        ends = factors(case)
+        shares = {n: s for n, s in case.shares(case.upstream(*ends)).items() if s >= OWN_FAULT}
+        return blame(shares) if shares else [each.name for each in ends]
     if output_bias_dominates(output, recorded):
         return [output.name]
     shares = case.shares(case.upstream(output))

@@ -2,7 +2,7 @@
 
 import math
 
-from fanin.diagnosis.assembly import gain_of, root_mean_square
+from fanin.diagnosis.assembly import matrix_gains, root_mean_square
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.recording import Layer
 from fanin.diagnosis.report import Check, Verdict, worst
@@ -13,8 +13,8 @@ def gain(case: Case) -> Check | None:
     """Each weight's gain against the one that keeps second moments.
 
     Before a normalisation a weight's size means nothing, and what makes scores for a softmax is the
-    attention check's. A layer that widens has a smaller gain by
-    every scheme that looks at its fan-out, and is allowed that.
+    attention check's. A layer that widens has a smaller gain by every scheme that looks at its
+    fan-out, and is allowed that.
     """
     limit = case.thresholds.gain_ratio
     if not case.plain:
@@ -28,7 +28,9 @@ def gain(case: Case) -> Check | None:
         and (ratio := _ratio(case, layer)) is not None
         and not (ratio > 1.0 and _gives_frequencies(layer))
     }
-    of_outputs = {each.name: _output_gain(case, each) for each in case.outputs if each.gain}
+    of_outputs = {
+        each.name: each.gain * _made_smaller(case, each) for each in case.outputs if each.gain
+    }
     verdicts: dict[str, Verdict] = {name: limit.verdict(ratio) for name, ratio in ratios.items()}
     verdicts |= {name: case.thresholds.output_gain.verdict(own) for name, own in of_outputs.items()}
     if not verdicts:
@@ -57,11 +59,6 @@ def gain(case: Case) -> Check | None:
         text=text.strip(),
         source="He et al. 2015, section 2.2, with the gain of any activation by quadrature",
     )
-
-
-def _output_gain(case: Case, layer: Layer) -> float:
-    """The gain of an output layer, with what is made smaller before it."""
-    return (layer.gain or 0.0) * _made_smaller(case, layer)
 
 
 def _made_smaller(case: Case, layer: Layer) -> float:
@@ -174,11 +171,10 @@ def _beside_biases(case: Case, name: str) -> float | None:
         return None
     found: list[float] = []
     for each in (case.whole(reader) for reader in readers):
-        given = [own for own in each.parameters if "weight_ih" in own.name]
+        gain = next(iter(matrix_gains(each, "weight_ih").values()), 0.0)
         biases = [
             root_mean_square(own.data) or 0.0 for own in each.parameters if "bias" in own.name
         ]
-        gain = gain_of(given[0].data, given[0].shape[1]) if given else None
         found.append(size * (gain or 1.0) / max(*biases, 1e-30) if biases else 1.0)
     return min(1.0, max(found))
 
@@ -195,9 +191,9 @@ def _constant(case: Case, layer: Layer) -> bool:
 
 def _narrowest(layer: Layer) -> float:
     """Of a recurrent layer the smallest gain of a matrix that its inputs are multiplied by."""
-    inputs = [own for own in layer.parameters if "weight_ih" in own.name and len(own.shape) == 2]
-    gains = [gain_of(own.data, own.shape[1]) or 0.0 for own in inputs]
-    return min(gains, default=1.0) if layer.kind == "recurrent" else 1.0
+    if layer.kind != "recurrent":
+        return 1.0
+    return min(matrix_gains(layer, "weight_ih").values(), default=1.0)
 
 
 def _ratio(case: Case, layer: Layer) -> float | None:

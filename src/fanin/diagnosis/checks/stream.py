@@ -112,8 +112,7 @@ def _beginning(case: Case, added: list[_Added]) -> _Finding | None:
 
     def at_fault() -> list[str]:
         ends = [case.layers[name] for name in first.to if name in case.layers]
-        before = {each.name: each for end in ends for each in case.upstream(end)}
-        return blame(case.shares(list(before.values()))) or [each.name for each in ends]
+        return blame(case.shares(case.upstream(*ends))) or [each.name for each in ends]
 
     return _Finding(ratio, f"{text}.", f"{text}, which is lost in it.", at_fault)
 
@@ -179,11 +178,10 @@ def _made(case: Case, added: _Added) -> list[str]:
     the scale that it was multiplied by."""
     if added.scale in case.large_scales:
         return [case.large_scales[added.scale].name]
+    ends = [case.layers[name] for name in added.reads if name in case.layers]
     layers = {
         each.name: each
-        for end in added.reads
-        if end in case.layers
-        for each in case.upstream(case.layers[end])
+        for each in case.upstream(*ends)
         if each.name in case.avoidable and each.kind != "sum"
         # A gate hands on no more than its bound, and a bias is no matter of weights.
         if each.saturation is None or not each.saturation.bounded

@@ -38,8 +38,7 @@ def symmetry(case: Case) -> Check:
 def streams(case: Case) -> Check:
     """Two parameters drawn with one seed or key."""
     shared = case.recording.shared_streams
-    owners = {own.name: layer.name for layer in case.layers.values() for own in layer.parameters}
-    at_fault = {owners[name] for pair in shared for name in (pair.first, pair.second)}
+    at_fault = {case.owners[name].name for pair in shared for name in (pair.first, pair.second)}
     text = "No two parameters come from the same random numbers."
     if shared:
         pairs = "; ".join(

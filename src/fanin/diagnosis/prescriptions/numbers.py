@@ -8,14 +8,18 @@ from fanin.diagnosis.report import Check, Prescription
 
 
 def streams(case: Case, check: Check) -> list[Prescription]:
-    owners = {own.name: layer for layer in case.layers.values() for own in layer.parameters}
     made: dict[str, Prescription] = {}
     for pair in case.recording.shared_streams:
         if pair.first in made:
             continue  # with the first of three shuffled, the pair of the other two is left
         reason = f"it has the same random numbers as {pair.first}"
         made[pair.second] = prescription(
-            pair.second, owners[pair.second], "shuffle", check.name, "its entries shuffled", reason
+            pair.second,
+            case.owners[pair.second],
+            "shuffle",
+            check.name,
+            "its entries shuffled",
+            reason,
         )
     return list(made.values())
 

@@ -20,24 +20,24 @@ from fanin.diagnosis.report import Check, Prescription
 
 def output(case: Case, check: Check) -> list[Prescription]:
     """Scales, and an output bias set to zero where it is a part of the fault."""
-    output, recorded = case.output, case.recording.loss
+    head, recorded = case.output, case.recording.loss
     if recorded is not None and too_large_multiplier(case, recorded):
         return _cooler(case, recorded, check.name)
-    if output is None and recorded is not None:
+    if head is None and recorded is not None:
         return _product_narrower(case, recorded, check)
     made = scales(case, check)
-    if output is None or recorded is None or output.bias is None:
+    if head is None or recorded is None or head.bias is None:
         return made
-    if output.name not in check.layers:
+    if head.name not in check.layers:
         return made
-    bias = case.parameters[output.bias].data
-    if output_bias_dominates(output, recorded):
-        made = [each for each in made if each.layer != output.name]
+    bias = case.parameters[head.bias].data
+    if output_bias_dominates(head, recorded):
+        made = [each for each in made if each.layer != head.name]
     size = bias_size(recorded, bias)
     if size > 3 * OUTPUT_GAIN:
         what = "favour some classes" if recorded.kind == "cross_entropy" else "say much"
         reason = f"biases of the size {size:.3g} {what} before any example asks"
-        made.append(prescription(output.bias, output, "zero", check.name, "set to 0", reason))
+        made.append(prescription(head.bias, head, "zero", check.name, "set to 0", reason))
     return made
 
 
@@ -55,10 +55,9 @@ def _cooler(case: Case, recorded: Loss, check: str) -> list[Prescription]:
     factor = next((f for made, f in ways.items() if math.isclose(made, by, rel_tol=1e-3)), None)
     if factor is None:
         return []
-    layer = next(x for x in case.layers.values() if own in x.parameters)
     target = f"for an output that is multiplied by {abs(by) * down:.3g}"
     reason = f"the output is multiplied by {by:.3g}, which makes it too wide"
-    return [scale_prescription(own.name, layer, factor, target, reason, (check,))]
+    return [scale_prescription(own.name, case.owners[own.name], factor, target, reason, (check,))]
 
 
 def _product_narrower(case: Case, recorded: Loss, check: Check) -> list[Prescription]:

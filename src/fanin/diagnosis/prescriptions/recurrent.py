@@ -2,7 +2,7 @@
 
 import math
 
-from fanin.diagnosis.assembly import gain_of
+from fanin.diagnosis.assembly import matrix_gains
 from fanin.diagnosis.case import Case
 from fanin.diagnosis.prescriptions.changes import WORTH, prescription, scale_prescription
 from fanin.diagnosis.recording import Layer
@@ -17,16 +17,12 @@ def matrices(case: Case, layer: Layer, check: str) -> list[Prescription]:
     gain of 1."""
     if zeros := filled(layer, check):
         return zeros
-    gains = {
-        own.name: (gain, own.shape[1])
-        for own in layer.parameters
-        if len(own.shape) == 2 and (gain := gain_of(own.data, own.shape[1]))
-    }
+    gains = {name: gain for name, gain in matrix_gains(layer).items() if gain}
     limit = case.thresholds.gain_ratio_elsewhere
-    wrong = {name for name, (gain, _) in gains.items() if limit.verdict(gain) != "good"}
+    wrong = [name for name, gain in gains.items() if limit.verdict(gain) != "good"]
     made: list[Prescription] = []
     for name in wrong or gains.keys() & {layer.weight}:
-        gain, fan_in = gains[name]
+        gain, fan_in = gains[name], case.parameters[name].shape[1]
         if abs(math.log(gain)) >= WORTH:
             target = f"to a standard deviation of {fan_in**-0.5:.4g} = 1/√{fan_in}"
             reason = f"a gain of 1 keeps second moments; it is {gain:.3g}"

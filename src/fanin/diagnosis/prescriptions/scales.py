@@ -144,12 +144,14 @@ def _after_normalisation(case: Case, layer: Layer, check: str) -> list[Prescript
 
 
 def scales(case: Case, check: Check) -> list[Prescription]:
+    """All layers that a check names brought to their scale, and biases that would keep them wide
+    set to 0."""
     layers = [case.whole(case.layers[name]) for name in check.layers]
     for layer in [each for each in layers if each.kind == "attention"]:
         reads = (case.whole(case.layers[name]) for name in layer.reads if name in case.layers)
         layers += [each for each in reads if each.faint_units and each not in layers]
-    scales = [made for layer in layers for made in scale_of(case, layer, check.name)]
-    return scales + [made for layer in layers for made in _large_bias(case, layer, check.name)]
+    made = [each for layer in layers for each in scale_of(case, layer, check.name)]
+    return made + [each for layer in layers for each in _large_bias(case, layer, check.name)]
 
 
 def narrower(case: Case, check: Check) -> list[Prescription]:
@@ -167,10 +169,10 @@ def looking_about(case: Case, check: Check) -> list[Prescription]:
         if spread is None or case.thresholds.attention.verdict(layer.attention_entropy) == "good":
             continue
         asked = {each.name for each in asked_by(case, layer)} & {*check.layers}
-        scales = [each for each in made if each.layer in asked and each.number is not None]
-        for each in scales if spread > 1.0 else ():
+        scaled_here = [e for e in made if e.layer in asked and e.number is not None]
+        for each in scaled_here if spread > 1.0 else ():
             target = f"since scores differ by {spread:.3g} over the keys, where 1 is enough"
-            factor = min(each.number or 1.0, spread ** (-1 / len(scales)))
+            factor = min(each.number or 1.0, spread ** (-1 / len(scaled_here)))
             made[made.index(each)] = scale_prescription(
                 each.parameter,
                 case.layers[each.layer],
